@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * ebmirror's datapath: three programs, one journey.
+ *
+ *   ebm_tap_in, ebm_tap_out   on the mirrored interface: read, count, clone to the stage, let go
+ *   ebm_stage                 at the egress of the stage bridge: owns the copy; grows it and sends it
+ *   ebm_exact                 at the egress of the bridge's port: the same for copies that the kernel had to
+ *                             segment first
+ *
+ * The kernel's licence string is "Dual MIT/GPL" because bpf_clone_redirect's companions (bpf_redirect_neigh,
+ * bpf_fib_lookup, bpf_skb_load_bytes' tracing relatives) are open to GPL-compatible programs alone.
+ */
+#include "abi.h"
+#include "bpf.h"
+#include "stats.h"
+#include "state.h"
+#include "tap.h"
+#include "encap.h"
+
+/* An enum reaches the skeleton only through a variable that is of it. Nobody reads this one. */
+const volatile struct {
+	enum ebm_schema schema;
+	enum ebm_limit limit;
+	enum ebm_direction direction;
+	enum ebm_tunnel tunnel;
+	enum ebm_reason reason;
+	enum ebm_active active;
+	enum ebm_peer_flag peer_flag;
+} ebm_enums;
+
+char ebm_license[] SEC("license") = "Dual MIT/GPL";
+
+/* Both return TCX_NEXT, whatever happens: the verdict on production traffic is never ours. */
+SEC("tc")
+int ebm_tap_in(struct __sk_buff *skb)
+{
+	tap_frame(skb, EBM_DIRECTION_INGRESS);
+	return EBM_VERDICT_NEXT;
+}
+
+SEC("tc")
+int ebm_tap_out(struct __sk_buff *skb)
+{
+	tap_frame(skb, EBM_DIRECTION_EGRESS);
+	return EBM_VERDICT_NEXT;
+}
+
+SEC("tc")
+int ebm_stage(struct __sk_buff *skb)
+{
+	const struct ebm_control *control = control_get();
+	struct encap_run run = {};
+
+	/* The bridge's own chatter (router solicitations) is no copy: away with it, counted nowhere. */
+	if (!control || skb->mark != control->mark)
+		return EBM_VERDICT_DROP;
+	scratch_stage_reached();
+	stage_job(&run.job, skb, control);
+	if (!run.job.resend)
+		encap_each(skb, &run, ENCAP_SELECT);
+	if (!run.job.direct) {
+		exact_hand_over(skb, &run.job);
+		return EBM_VERDICT_NEXT;
+	}
+	return encap_send(skb, &run);
+}
+
+SEC("tc")
+int ebm_exact(struct __sk_buff *skb)
+{
+	const struct ebm_control *control = control_get();
+	struct encap_run run = {};
+
+	if (!control || skb->mark != control->mark)
+		return EBM_VERDICT_DROP;
+	exact_job(&run.job, skb, control);
+	return encap_send(skb, &run);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Frame -> key: where the headers are, which flow it is. Reads only, and reads frames whose headers are not in the
+ * linear part: bpf_skb_pull_data would change the original.
+ */
+#ifndef EBM_PARSE_H
+#define EBM_PARSE_H
+
+#include <linux/if_vlan.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include "bpf.h"
+#include "stats.h"
+
+#define PARSE_VLAN_TAGS 3     /* in the payload; a deeper stack is treated as no IP */
+#define PARSE_IP6_EXTENSIONS 6 /* RFC 8200, 4.1: each but Destination Options at most once */
+#define PARSE_IP_MF_OFFSET 0x3fff /* RFC 791: more-fragments flag and offset */
+#define PARSE_IP_OFFSET 0x1fff
+
+struct parse_vlan {
+	__be16 tci;
+	__be16 next_proto;
+};
+
+struct parse_ip6_extension {
+	__u8 next;
+	__u8 length; /* in units of 8 bytes, the first not counted; of 4 bytes, two not counted, in AH (RFC 4302, 2.2) */
+	__be16 fragment; /* Fragment header only */
+};
+
+struct parse_key {
+	__u32 hash;	  /* of the flow, the same in both directions */
+	__u32 headers;	  /* bytes up to the transport payload: what each segment of a super-packet repeats */
+	__be16 ether_type; /* behind the tags */
+	__u8 protocol;	  /* IP protocol; 0 for other frames */
+	bool fragment;	  /* an IP fragment, the first included */
+};
+
+/* 0, or a negative error when the frame ends before `length` bytes. */
+static __always_inline int parse_read(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+
+	if (offset <= 0x3fff && data + offset + length <= end) {
+		__builtin_memcpy(to, data + offset, length);
+		return 0;
+	}
+	return bpf_skb_load_bytes(skb, offset, to, length);
+}
+
+/* The finaliser of MurmurHash3: each input bit changes each output bit with a probability near one half. */
+static __always_inline __u32 parse_mix(__u32 h)
+{
+	h ^= h >> 16;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	h ^= h >> 16;
+	return h;
+}
+
+/* Symmetric: sum and exclusive or of the two ends do not tell which is which; each alone would collide for neighbours. */
+static __always_inline __u32 parse_pair(__u32 h, __u32 a, __u32 b)
+{
+	return parse_mix(h ^ (a ^ b)) + (a + b) * 0x9e3779b1;
+}
+
+/* Adds the ports to the hash, and the transport header to `headers`. A fragment has neither. */
+static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+{
+	struct {
+		__be16 source, dest;
+	} ports;
+	__u8 data_offset;
+
+	key->headers = offset;
+	if (key->fragment)
+		return;
+	switch (key->protocol) {
+	case IPPROTO_TCP:
+		if (parse_read(skb, offset + 12, &data_offset, 1) < 0)
+			return;
+		key->headers = offset + (data_offset >> 4) * 4;
+		break;
+	case IPPROTO_UDP:
+		key->headers = offset + 8;
+		break;
+	case IPPROTO_SCTP:
+		key->headers = offset + 12;
+		break;
+	default:
+		return;
+	}
+	if (parse_read(skb, offset, &ports, sizeof(ports)) == 0)
+		key->hash = parse_pair(key->hash, ports.source, ports.dest);
+}
+
+static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+{
+	struct iphdr ip;
+
+	if (parse_read(skb, offset, &ip, sizeof(ip)) < 0)
+		return;
+	key->protocol = ip.protocol;
+	key->fragment = ip.frag_off & bpf_htons(PARSE_IP_MF_OFFSET);
+	key->hash = parse_pair(ip.protocol, ip.saddr, ip.daddr);
+	parse_transport(skb, offset + ip.ihl * 4, key);
+}
+
+static __always_inline bool parse_is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_FRAGMENT ||
+	       protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_AH;
+}
+
+static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+{
+	struct ipv6hdr ip;
+	__u8 next;
+
+	if (parse_read(skb, offset, &ip, sizeof(ip)) < 0)
+		return;
+	next = ip.nexthdr;
+	offset += sizeof(ip);
+	for (int i = 0; i < PARSE_IP6_EXTENSIONS && parse_is_extension(next); i++) {
+		struct parse_ip6_extension extension;
+
+		if (parse_read(skb, offset, &extension, sizeof(extension)) < 0)
+			break;
+		if (next == IPPROTO_FRAGMENT) {
+			key->fragment = true;
+			offset += 8;
+		} else if (next == IPPROTO_AH) {
+			offset += (extension.length + 2) * 4;
+		} else {
+			offset += (extension.length + 1) * 8;
+		}
+		next = extension.next;
+	}
+	key->protocol = next;
+	key->hash = next;
+	for (int i = 0; i < 4; i++)
+		key->hash = parse_pair(key->hash, ip.saddr.in6_u.u6_addr32[i], ip.daddr.in6_u.u6_addr32[i]);
+	parse_transport(skb, offset, key);
+}
+
+/*
+ * Fills the key; whatever cannot be read stays zero. Frames without IP hash their MAC addresses. Always 0; global, so
+ * that the verifier looks at it once.
+ */
+__noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key)
+{
+	struct ethhdr eth;
+	__u32 offset = sizeof(eth);
+	__u32 source, dest;
+
+	if (!key || parse_read(skb, 0, &eth, sizeof(eth)) < 0)
+		return 0;
+	key->ether_type = eth.h_proto;
+	for (int i = 0; i < PARSE_VLAN_TAGS; i++) {
+		struct parse_vlan tag;
+
+		if (key->ether_type != bpf_htons(ETH_P_8021Q) && key->ether_type != bpf_htons(ETH_P_8021AD))
+			break;
+		if (parse_read(skb, offset, &tag, sizeof(tag)) < 0)
+			return 0;
+		key->ether_type = tag.next_proto;
+		offset += sizeof(tag);
+	}
+	key->headers = offset;
+	if (key->ether_type == bpf_htons(ETH_P_IP)) {
+		parse_ipv4(skb, offset, key);
+	} else if (key->ether_type == bpf_htons(ETH_P_IPV6)) {
+		parse_ipv6(skb, offset, key);
+	} else {
+		__builtin_memcpy(&source, eth.h_source + 2, sizeof(source));
+		__builtin_memcpy(&dest, eth.h_dest + 2, sizeof(dest));
+		key->hash = parse_pair(key->ether_type, source, dest);
+	}
+	key->hash = parse_mix(key->hash);
+	return 0;
+}
+
+static __always_inline __u32 parse_segments(const struct __sk_buff *skb, const struct parse_key *key)
+{
+	__u32 payload = skb->len > key->headers ? skb->len - key->headers : 0;
+	__u32 segments = skb->gso_segs;
+
+	/* gso_segs is 0 in super-packets from virtual machines, and may be stale. Behind a UDP header there may be a
+	 * tunnel's headers, so that there the division is only the second choice. */
+	if (!segments || key->protocol == IPPROTO_TCP) {
+		__u32 computed = (payload + skb->gso_size - 1) / skb->gso_size;
+
+		if (computed > segments)
+			segments = computed;
+	}
+	return segments ? min_u64(segments, 0xffff) : 1;
+}
+
+/* The frame's size on the wire: a super-packet counts its segments, a tag in the metadata its four bytes. */
+static __always_inline void parse_key_size(const struct __sk_buff *skb, const struct parse_key *key,
+					   struct stats_size *size)
+{
+	__u32 tag = skb->vlan_present ? sizeof(struct parse_vlan) : 0;
+
+	size->packets = skb->gso_size ? parse_segments(skb, key) : 1;
+	size->bytes = skb->len + tag + (size->packets - 1) * (key->headers + tag);
+}
+
+/* The same for a frame that has not been parsed. Always 0. */
+__noinline int parse_size(struct __sk_buff *skb, struct stats_size *size)
+{
+	struct parse_key key = {};
+
+	if (!size)
+		return 0;
+	parse_frame(skb, &key);
+	parse_key_size(skb, &key, size);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The configuration that user space writes and the datapath reads: the control word, the destinations, the peers and the
+ * interface table. A frame reads the control word once, in the tap; the copy carries it on, so that tap, stage and
+ * exact see one generation.
+ */
+#ifndef EBM_STATE_H
+#define EBM_STATE_H
+
+#include "abi.h"
+#include "bpf.h"
+
+/* Mapped by user space: `active` changes by one aligned 32-bit store, never by a copy that could tear. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ebm_control);
+} ebm_control SEC(".maps");
+
+/* User space's own notes; here so that it is pinned and typed like the rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ebm_meta);
+} ebm_meta SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EBM_LIMIT_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct ebm_config);
+} ebm_config SEC(".maps");
+
+/* Index: generation * EBM_LIMIT_PEERS + slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EBM_LIMIT_GENERATIONS * EBM_LIMIT_PEERS);
+	__type(key, __u32);
+	__type(value, struct ebm_peer);
+} ebm_peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EBM_LIMIT_BUCKETS);
+	__type(key, __u32);
+	__type(value, struct ebm_iface);
+} ebm_ifaces SEC(".maps");
+
+/*
+ * Read by no program. An update of a map of maps returns only when every program that ran at that moment has ended
+ * (kernel commit 1ae80cf31938, 4.20); user space updates the one element to wait for a grace period.
+ */
+struct grace_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ebm_grace_inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct grace_inner);
+} ebm_grace SEC(".maps") = { .values = { &ebm_grace_inner } };
+
+/* Counts the copies that reached the stage on this CPU: how the tap knows that its clone did. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} ebm_scratch SEC(".maps");
+
+static __always_inline const struct ebm_control *control_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ebm_control, &zero);
+}
+
+static __always_inline __u32 active_generation(__u32 active)
+{
+	return active & EBM_ACTIVE_GENERATION ? 1 : 0;
+}
+
+/* Never NULL for what control says, but the verifier wants the check. */
+static __always_inline const struct ebm_config *config_get(__u32 active)
+{
+	__u32 index = active_generation(active);
+
+	return bpf_map_lookup_elem(&ebm_config, &index);
+}
+
+/* NULL for a slot that is out of range or free. */
+static __always_inline const struct ebm_peer *peer_get(__u32 active, __u32 slot)
+{
+	__u32 index = active_generation(active) * EBM_LIMIT_PEERS + slot;
+	const struct ebm_peer *peer = bpf_map_lookup_elem(&ebm_peers, &index);
+
+	return peer && peer->version ? peer : NULL;
+}
+
+/* NULL for an interface that is not in the table: one that is being attached or detached. */
+static __always_inline const struct ebm_iface *iface_find(__u32 ifindex)
+{
+	for (__u32 probe = 0; probe < EBM_LIMIT_PROBES; probe++) {
+		__u32 bucket = (ifindex + probe) & (EBM_LIMIT_BUCKETS - 1);
+		const struct ebm_iface *iface = bpf_map_lookup_elem(&ebm_ifaces, &bucket);
+
+		if (iface && iface->ifindex == ifindex)
+			return iface;
+	}
+	return NULL;
+}
+
+static __always_inline __u64 *scratch_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ebm_scratch, &zero);
+}
+
+static __always_inline void scratch_stage_reached(void)
+{
+	__u64 *reached = scratch_get();
+
+	if (reached)
+		*reached += 1;
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The tap: reads the original, counts it, clones it to the stage.
+ *
+ * Nothing here may write the packet, not even on a path that is never taken: one direct packet write makes the verifier
+ * add a prologue that un-clones every cloned packet. mark and cb are the buffer's, not the packet's; both are
+ * restored.
+ */
+#ifndef EBM_TAP_H
+#define EBM_TAP_H
+
+#include "job.h"
+#include "parse.h"
+
+/*
+ * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
+ */
+static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, __u32 word, __u32 hash,
+				      const struct stats_size *size)
+{
+	__u32 mark = skb->mark;
+	__u32 cb[JOB_CB_WORDS];
+	__u64 *reached = scratch_get();
+	__u64 before;
+
+	if (!reached)
+		return false;
+	before = *reached;
+	for (int i = 0; i < JOB_CB_WORDS; i++)
+		cb[i] = skb->cb[i];
+	job_to_stage(skb, word, hash, size);
+	skb->mark = control->mark;
+	bpf_clone_redirect(skb, control->stage_ifindex, 0);
+	skb->mark = mark;
+	for (int i = 0; i < JOB_CB_WORDS; i++)
+		skb->cb[i] = cb[i];
+	return *reached != before;
+}
+
+/* Of the super-packets the stage can grow those that bpf_skb_adjust_room takes: TCP, no tag in the payload. */
+static __always_inline bool tap_is_direct(const struct __sk_buff *skb, const struct parse_key *key)
+{
+	if (!skb->gso_size)
+		return true;
+	return key->protocol == IPPROTO_TCP &&
+	       (skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6));
+}
+
+static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
+{
+	const struct ebm_control *control = control_get();
+	const struct ebm_iface *iface = iface_find(skb->ifindex);
+	const struct ebm_config *config;
+	struct ebm_iface_stats *stats;
+	struct parse_key key = {};
+	struct stats_size size, copies;
+	__u32 active, word;
+
+	if (!control || !iface || !(iface->directions & direction))
+		return;
+	if (iface->expires_ns && bpf_ktime_get_boot_ns() >= iface->expires_ns)
+		return;
+	active = *(const volatile __u32 *)&control->active & JOB_ACTIVE;
+	config = config_get(active);
+	stats = stats_iface(active, iface->slot, direction);
+	if (!config || !stats)
+		return;
+	parse_frame(skb, &key);
+	parse_key_size(skb, &key, &size);
+	stats_count(&stats->seen, &size);
+	if (skb->mark == control->mark) {
+		stats_count(&stats->own, &size);
+		return;
+	}
+	if (!config->destination_count) {
+		stats_count(&stats->skipped, &size);
+		return;
+	}
+	stats_count(&stats->selected, &size);
+	word = active | (tap_is_direct(skb, &key) ? JOB_DIRECT : 0);
+	copies.packets = size.packets * config->destination_count;
+	copies.bytes = size.bytes * config->destination_count;
+	if (tap_clone(skb, control, word, key.hash, &size)) {
+		stats_count(&stats->cloned, &size);
+		stats_count(&stats->copies, &copies);
+	} else {
+		stats_count(&stats->lost, &size);
+	}
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Takes the VLAN tags off a copy, so that they can be written into the inner frame: a tag that stays in the metadata
+ * would leave on the outer frame.
+ */
+#ifndef EBM_VLAN_H
+#define EBM_VLAN_H
+
+#include "bpf.h"
+
+#define VLAN_TAGS 3
+
+struct vlan_tag {
+	__be16 proto;
+	__be16 tci;
+} __attribute__((packed));
+
+struct vlan_stack {
+	struct vlan_tag tags[VLAN_TAGS]; /* outermost first */
+	__u32 count;
+};
+
+/*
+ * 0, or a negative error. Tags that the kernel keeps in the payload stay there, unless they stand behind one in the
+ * metadata: a pop moves the next one from the payload into the metadata, and that one must come out as well.
+ */
+static __always_inline int vlan_strip(struct __sk_buff *skb, struct vlan_stack *stack)
+{
+	stack->count = 0;
+	for (int i = 0; i < VLAN_TAGS; i++) {
+		int err;
+
+		if (!skb->vlan_present)
+			return 0;
+		/* The kernel keeps vlan_proto in wire order, vlan_tci in host order. */
+		stack->tags[i].proto = (__be16)skb->vlan_proto;
+		stack->tags[i].tci = bpf_htons(skb->vlan_tci);
+		stack->count = i + 1;
+		err = bpf_skb_vlan_pop(skb);
+		if (err)
+			return err;
+	}
+	return skb->vlan_present ? -1 : 0;
+}
+
+#endif

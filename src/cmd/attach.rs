@@ -1,0 +1,189 @@
+//! `ebmirror attach`: mirror interfaces.
+
+use serde::Serialize;
+
+use super::{Ctx, devices};
+use crate::kernel::attach::Request;
+use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::netlink::Link;
+use crate::kernel::pins::Access;
+use crate::kernel::{collector, hooks, stage};
+use crate::model::duration::Span;
+use crate::model::interface::{Direction, Directions, InterfaceName, Mode, ModeChoice, Order};
+use crate::model::{Code, Error, Result};
+use crate::output::{JsonStyle, Report, document, table};
+
+/// ARPHRD_ETHER and ARPHRD_LOOPBACK of <linux/if_arp.h>: frames with an Ethernet header.
+const ETHERNET: [u16; 2] = [1, 772];
+
+/// Arguments of `attach`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Interfaces to mirror
+    #[arg(required = true, value_name = "IFACE")]
+    pub interfaces: Vec<InterfaceName>,
+    /// Frames to mirror; another direction than before replaces it
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Kernel hook to use
+    #[arg(long, value_enum, default_value_t = ModeChoice::Auto)]
+    pub mode: ModeChoice,
+    /// Place among other programs [default: first on ingress, last on egress]
+    #[arg(long, value_enum)]
+    pub order: Option<Order>,
+    /// Stop by itself after this time (90s, 10m, 2h), without a process
+    #[arg(long = "for", value_name = "DURATION")]
+    pub duration: Option<Span>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    interface: String,
+    direction: Direction,
+    mode: Mode,
+}
+
+#[derive(Serialize)]
+struct Attached {
+    attached: Vec<Row>,
+    changed: bool,
+    dry_run: bool,
+    warnings: Vec<String>,
+}
+
+/// Attaches them all, or none.
+pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
+    let request = Request {
+        directions: args.direction,
+        mode: args.mode,
+        order: args.order,
+        duration: args.duration.map(Span::duration),
+    };
+    let links = devices(&args.interfaces)?;
+    check(&links, &request)?;
+    if ctx.dry_run {
+        return dry_run(ctx, &links, &request);
+    }
+    let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
+    let instance = Instance::open_or_create(&ctx.place, request.mode)?;
+    let changed = match attach_all(&instance, &links, &request) {
+        Ok(changed) => changed || !existed,
+        Err(error) => {
+            if !existed {
+                // The first error is the one to tell.
+                let _ = instance.remove();
+            }
+            return Err(error);
+        }
+    };
+    let mut report = Attached { attached: Vec::new(), changed, dry_run: false, warnings: Vec::new() };
+    for link in &links {
+        for tap in instance.taps(link.ifindex)? {
+            report.attached.push(Row { interface: link.name.clone(), direction: tap.direction, mode: tap.mode });
+            report.warnings.extend(tap.ahead.iter().map(|program| {
+                format!(
+                    "{} {}: the program {} ({}) comes before the tap: what it drops or takes is not seen; \
+                     --order may help",
+                    link.name, tap.direction, program.name, program.place
+                )
+            }));
+        }
+    }
+    collector::resolve_all(&instance)?;
+    Ok(Box::new(report))
+}
+
+/// Attaches them in order; on an error those that were attached here are detached again, in reverse.
+pub(super) fn attach_all(instance: &Instance, links: &[Link], request: &Request) -> Result<bool> {
+    let mut changed = !instance.reap()?.is_empty();
+    let mut fresh = Vec::new();
+    for link in links {
+        let known = instance.is_attached(link.ifindex);
+        match instance.attach(link, request) {
+            Ok(here) => {
+                changed |= here;
+                if !known {
+                    fresh.push(link.ifindex);
+                }
+            }
+            Err(error) => {
+                for ifindex in fresh.into_iter().rev() {
+                    // The first error is the one to tell.
+                    let _ = instance.detach(ifindex);
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// All that can be told before anything is changed.
+pub(super) fn check(links: &[Link], request: &Request) -> Result<()> {
+    let netlink = open_netlink()?;
+    for link in links {
+        if stage::is_stage_name(&link.name) {
+            return Err(Error::new(Code::Conflict, format!("{} is ebmirror's own stage device", link.name))
+                .hint("attach the interface whose frames are to be mirrored"));
+        }
+        if !ETHERNET.contains(&link.hw_type) {
+            let message = format!(
+                "{} has no Ethernet header (device type {}): this version mirrors Ethernet devices alone",
+                link.name, link.hw_type
+            );
+            return Err(Error::new(Code::Unsupported, message).hint("attach the Ethernet device below it"));
+        }
+        if request.mode == ModeChoice::Tc {
+            hooks::tc::check_clsact(&netlink, link.ifindex, &link.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn dry_run(ctx: &Ctx, links: &[Link], request: &Request) -> Result<Box<dyn Report>> {
+    let instance = Instance::open(&ctx.place, Access::Read)?;
+    let mut report = Attached { attached: Vec::new(), changed: false, dry_run: true, warnings: Vec::new() };
+    if instance.is_none() {
+        stage::check_free(&open_netlink()?)?;
+    }
+    for link in links {
+        let would = match &instance {
+            Some(instance) => instance.would_change(link, request)?,
+            None => true,
+        };
+        report.changed |= would;
+        for direction in request.directions.iter() {
+            let mode = match request.mode {
+                ModeChoice::Tc => Mode::Tc,
+                ModeChoice::Tcx => Mode::Tcx,
+                ModeChoice::Auto if hooks::tcx::query(link.ifindex, direction).is_ok() => Mode::Tcx,
+                ModeChoice::Auto => Mode::Tc,
+            };
+            report.attached.push(Row { interface: link.name.clone(), direction, mode });
+        }
+    }
+    Ok(Box::new(report))
+}
+
+impl Report for Attached {
+    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
+        document("attach", self, style)
+    }
+
+    fn text(&self) -> String {
+        let head = match (self.dry_run, self.changed) {
+            (true, true) => "would attach:\n",
+            (true, false) | (false, false) => "no change:\n",
+            (false, true) => "attached:\n",
+        };
+        let rows = self
+            .attached
+            .iter()
+            .map(|row| vec![row.interface.clone(), row.direction.to_string(), row.mode.to_string()]);
+        head.to_owned() + &table(&["interface", "direction", "mode"], rows)
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}

@@ -1,0 +1,88 @@
+//! `ebmirror detach`: stop mirroring interfaces.
+
+use serde::Serialize;
+
+use super::{Ctx, no_interface};
+use crate::kernel::abi;
+use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::pins::Access;
+use crate::model::Result;
+use crate::model::interface::InterfaceName;
+use crate::output::{JsonStyle, Report, document};
+
+/// Arguments of `detach`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Interfaces to mirror no longer
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "IFACE")]
+    pub interfaces: Vec<InterfaceName>,
+    /// All interfaces
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Serialize)]
+struct Detached {
+    detached: Vec<String>,
+    changed: bool,
+    dry_run: bool,
+}
+
+/// Detaches them. What others attached stays.
+pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
+    let access = if ctx.dry_run { Access::Read } else { Access::Write };
+    let instance = Instance::open(&ctx.place, access)?;
+    let attached: Vec<(u32, String)> = instance
+        .iter()
+        .flat_map(Instance::interfaces)
+        .map(|(_, iface)| (iface.ifindex, abi::text(&iface.name)))
+        .collect();
+    let chosen = if args.all { attached } else { choose(&args.interfaces, &attached)? };
+
+    let mut report = Detached { detached: Vec::new(), changed: !chosen.is_empty(), dry_run: ctx.dry_run };
+    let mut first_error = None;
+    for (ifindex, name) in chosen {
+        if let (Some(instance), false) = (&instance, ctx.dry_run)
+            && let Err(error) = instance.detach(ifindex)
+        {
+            first_error = first_error.or(Some(error));
+        }
+        report.detached.push(name);
+    }
+    first_error.map_or(Ok(Box::new(report)), Err)
+}
+
+/// The attached ones among the names. A name that is neither attached nor an interface is an error.
+fn choose(names: &[InterfaceName], attached: &[(u32, String)]) -> Result<Vec<(u32, String)>> {
+    let netlink = open_netlink()?;
+    let mut chosen = Vec::new();
+    for name in names {
+        let link = netlink.link_by_name(name.as_str()).map_err(|error| error.context(&format!("look for {name}")))?;
+        // A device may have been renamed since; one that is gone still has its name in the table.
+        let known = attached.iter().filter(|(ifindex, text)| match &link {
+            Some(link) => link.ifindex == *ifindex,
+            None => text == name.as_str(),
+        });
+        let before = chosen.len();
+        chosen.extend(known.cloned());
+        if chosen.len() == before && link.is_none() {
+            return Err(no_interface(name));
+        }
+    }
+    chosen.dedup();
+    Ok(chosen)
+}
+
+impl Report for Detached {
+    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
+        document("detach", self, style)
+    }
+
+    fn text(&self) -> String {
+        match (self.detached.is_empty(), self.dry_run) {
+            (true, _) => "no change".to_owned(),
+            (false, true) => format!("would detach: {}", self.detached.join(" ")),
+            (false, false) => format!("detached: {}", self.detached.join(" ")),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A file a subcommand: its arguments, what it does, what it reports.
+
+pub mod attach;
+pub mod completions;
+pub mod detach;
+pub mod generate;
+pub mod peer;
+pub mod pin;
+pub mod run;
+pub mod stats;
+pub mod status;
+pub mod unpin;
+
+use serde::Serialize;
+
+use crate::cli::{Cli, Command, Global};
+use crate::kernel::netlink::Link;
+use crate::kernel::netns::NetNs;
+use crate::kernel::pins::Place;
+use crate::kernel::{features, instance, load};
+use crate::model::interface::InterfaceName;
+use crate::model::{Code, Error, Result};
+use crate::output::{JsonStyle, Printer, Report, document};
+
+/// What every command needs: where the pins are, and how to print.
+pub struct Ctx {
+    /// The instance of the namespace.
+    pub place: Place,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// For commands that print more than once.
+    pub printer: Printer,
+}
+
+/// How the global options want it printed.
+pub fn printer(global: &Global) -> Printer {
+    let json = match (global.pretty, global.json) {
+        (true, _) => Some(JsonStyle::Pretty),
+        (false, true) => Some(JsonStyle::Compact),
+        (false, false) => None,
+    };
+    Printer { json, color: global.color.on_stderr(), quiet: global.quiet }
+}
+
+/// Runs the command.
+pub fn run(cli: &Cli) -> Result<Box<dyn Report>> {
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args),
+        Command::Generate(args) => return generate::run(args),
+        _ => {}
+    }
+    let ctx = context(&cli.global)?;
+    match &cli.command {
+        Command::Attach(args) => attach::run(args, &ctx),
+        Command::Detach(args) => detach::run(args, &ctx),
+        Command::Pin(args) => pin::run(args, &ctx),
+        Command::Unpin(args) => unpin::run(args, &ctx),
+        Command::Peer(command) => peer::run(command, &ctx),
+        Command::Run(args) => run::run(args, &ctx),
+        Command::Stats(args) => stats::run(args, &ctx),
+        Command::Status(args) => status::run(args, &ctx),
+        Command::Completions(args) => completions::run(args),
+        Command::Generate(args) => generate::run(args),
+    }
+}
+
+fn context(global: &Global) -> Result<Ctx> {
+    if global.verbose {
+        load::verbose_log();
+    } else {
+        load::quiet_log();
+    }
+    if !features::capable().map_err(|error| Error::io("read the capabilities of this process", &error))? {
+        return Err(
+            Error::new(Code::Permission, "this needs root (or CAP_BPF and CAP_NET_ADMIN)").hint("run it with sudo")
+        );
+    }
+    if let Some(name) = &global.netns {
+        enter(name)?;
+    }
+    Ok(Ctx { place: Place::of_current_namespace(&global.root)?, dry_run: global.dry_run, printer: printer(global) })
+}
+
+fn enter(name: &str) -> Result<()> {
+    use crate::kernel::netns::OpenError;
+    let namespace = NetNs::open(name).map_err(|error| {
+        let code = match &error {
+            OpenError::BadSpec { .. } | OpenError::NotNetworkNamespace { .. } => Code::Usage,
+            OpenError::NoSuchName { .. } | OpenError::NoSuchPath { .. } | OpenError::NoSuchProcess { .. } => {
+                Code::NotFound
+            }
+            OpenError::Permission { .. } => Code::Permission,
+            _ => Code::Failed,
+        };
+        Error::new(code, error.to_string())
+            .hint("--netns takes a name that ip netns list shows, a path, or pid:N of a process in the namespace")
+    })?;
+    namespace.enter().map_err(|error| Error::io(format!("enter the network namespace {name}"), &error))
+}
+
+/// Reports an error, on stderr or as a document. Returns its exit code.
+pub fn failed(printer: &Printer, error: &Error) -> u8 {
+    if printer.json.is_some() {
+        // Where stdout is closed there is nobody to tell.
+        let _ = printer.print(&Failure { error });
+    } else {
+        printer.error(&error.message);
+        if let Some(hint) = &error.hint {
+            printer.hint(hint);
+        }
+    }
+    error.code.exit()
+}
+
+/// What clap found wrong, in one line, with its suggestion as the remedy.
+pub fn usage_error(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut message = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ").to_owned();
+    let mut hint = "see ebmirror --help".to_owned();
+    for line in lines {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hint = tip.to_owned();
+        } else if line.starts_with("Usage:") {
+            hint = line.to_owned();
+        } else if !line.starts_with("For more information") {
+            message = format!("{message} {line}");
+        }
+    }
+    Error::usage(message).hint(hint)
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a Error,
+}
+
+impl Report for Failure<'_> {
+    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
+        document("error", self, style)
+    }
+
+    fn text(&self) -> String {
+        self.error.to_string()
+    }
+}
+
+/// The devices of these names, all of them or an error that names the first that is missing.
+fn devices(names: &[InterfaceName]) -> Result<Vec<Link>> {
+    let netlink = instance::open_netlink()?;
+    let mut found: Vec<Link> = Vec::new();
+    for name in names {
+        let link = netlink.link_by_name(name.as_str()).map_err(|error| error.context(&format!("look for {name}")))?;
+        let link = link.ok_or_else(|| no_interface(name))?;
+        if !found.iter().any(|known| known.ifindex == link.ifindex) {
+            found.push(link);
+        }
+    }
+    Ok(found)
+}
+
+fn no_interface(name: &InterfaceName) -> Error {
+    Error::new(Code::NotFound, format!("there is no interface {name} in this network namespace"))
+        .hint("ip link lists them; -n NS looks in another namespace")
+}

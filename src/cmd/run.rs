@@ -1,0 +1,107 @@
+//! `ebmirror run`: a mirror that lives as long as the command.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::{Ctx, attach, devices, stats};
+use crate::kernel::attach::Request;
+use crate::kernel::collector;
+use crate::kernel::instance::Instance;
+use crate::kernel::pins::Access;
+use crate::model::interface::{Directions, InterfaceName, ModeChoice};
+use crate::model::{Code, Error, Result};
+use crate::output::Report;
+
+/// The taps stop by themselves this long after the command was killed.
+const LEASE: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Interfaces to mirror
+    #[arg(required = true, value_name = "IFACE")]
+    pub interfaces: Vec<InterfaceName>,
+    /// Frames to mirror
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Kernel hook to use
+    #[arg(long, value_enum, default_value_t = ModeChoice::Auto)]
+    pub mode: ModeChoice,
+}
+
+/// SIGINT and SIGTERM, caught: they end a wait instead of the process.
+pub struct Interrupt(SignalFd);
+
+impl Interrupt {
+    /// From here on the two signals are told by `wait` alone.
+    pub fn catch() -> Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGTERM);
+        let caught = signals
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
+        caught.map(Interrupt).map_err(|error| Error::io("catch Ctrl-C", &error.into()))
+    }
+
+    /// Waits this long; true when a signal came.
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, timeout).map(|ready| ready > 0).map_err(|error| Error::io("wait for Ctrl-C", &error.into()))
+    }
+}
+
+/// Attaches, prints the counters every second, and detaches on Ctrl-C.
+pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
+    let request = Request { directions: args.direction, mode: args.mode, order: None, duration: Some(LEASE) };
+    let links = devices(&args.interfaces)?;
+    attach::check(&links, &request)?;
+    if ctx.dry_run {
+        let attach = attach::Args {
+            interfaces: args.interfaces.clone(),
+            direction: args.direction,
+            mode: args.mode,
+            order: None,
+            duration: None,
+        };
+        return attach::run(&attach, ctx);
+    }
+    let interrupt = Interrupt::catch()?;
+    {
+        let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
+        let instance = Instance::open_or_create(&ctx.place, request.mode)?;
+        if let Some(link) = links.iter().find(|link| instance.is_attached(link.ifindex)) {
+            return Err(Error::new(Code::Conflict, format!("{} is attached already", link.name))
+                .hint(format!("watch it with ebmirror stats --watch, or detach it: ebmirror detach {}", link.name)));
+        }
+        if let Err(error) = attach::attach_all(&instance, &links, &request) {
+            if !existed {
+                // The first error is the one to tell.
+                let _ = instance.remove();
+            }
+            return Err(error);
+        }
+        collector::resolve_all(&instance)?;
+    }
+    let renew = || with(ctx, |instance| links.iter().try_for_each(|link| instance.renew(link.ifindex, LEASE)));
+    let shown = stats::read(ctx, &args.interfaces, false)
+        .and_then(|first| stats::watch(ctx, &args.interfaces, first, INTERVAL, &interrupt, renew));
+    let detached = with(ctx, |instance| links.iter().try_for_each(|link| instance.detach(link.ifindex).map(drop)));
+    let report = shown?;
+    detached.map(|()| report)
+}
+
+/// With the instance, locked for this one step.
+fn with(ctx: &Ctx, step: impl FnOnce(&Instance) -> Result<()>) -> Result<()> {
+    match Instance::open(&ctx.place, Access::Write)? {
+        Some(instance) => step(&instance),
+        None => Err(Error::new(Code::NotFound, "the instance was removed while this command was running")
+            .hint("somebody ran ebmirror unpin --force")),
+    }
+}

@@ -1,0 +1,197 @@
+//! `ebmirror stats`: the counters.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Ctx;
+use super::run::Interrupt;
+use crate::kernel::instance::Instance;
+use crate::kernel::pins::Access;
+use crate::model::interface::InterfaceName;
+use crate::model::stats::{Counter, Reason, Stats};
+use crate::model::{Code, Error, Result};
+use crate::output::{JsonStyle, Report, document, table};
+
+/// Arguments of `stats`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these interfaces
+    #[arg(value_name = "IFACE")]
+    pub interfaces: Vec<InterfaceName>,
+    /// Again each SECS seconds, with rates, until Ctrl-C
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1", require_equals = true,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub watch: Option<u32>,
+    /// Print the counters, then set them to zero
+    #[arg(long, conflicts_with = "watch")]
+    pub reset: bool,
+}
+
+/// The counters; when watching also how fast they grow.
+#[derive(Serialize)]
+pub(super) struct Counters {
+    #[serde(flatten)]
+    stats: Stats,
+    /// Seconds between this reading and the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rates: Option<Vec<Rate>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<bool>,
+}
+
+/// Packets and bits a second.
+#[derive(Serialize)]
+struct Rate {
+    name: String,
+    packets_per_second: f64,
+    bits_per_second: f64,
+}
+
+/// Prints once, or again and again.
+pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
+    let stats = read(ctx, &args.interfaces, args.reset && !ctx.dry_run)?;
+    let Some(seconds) = args.watch else {
+        let changed = args.reset.then_some(stats != Stats::default());
+        return Ok(Box::new(Counters { stats, seconds: None, rates: None, changed }));
+    };
+    let interrupt = Interrupt::catch()?;
+    watch(ctx, &args.interfaces, stats, Duration::from_secs(seconds.into()), &interrupt, || Ok(()))
+}
+
+/// Prints every interval until it is interrupted; `tick` runs before each. Returns the last reading.
+pub(super) fn watch(
+    ctx: &Ctx,
+    interfaces: &[InterfaceName],
+    first: Stats,
+    interval: Duration,
+    interrupt: &Interrupt,
+    mut tick: impl FnMut() -> Result<()>,
+) -> Result<Box<dyn Report>> {
+    let mut before = (Instant::now(), first);
+    loop {
+        let done = interrupt.wait(interval)?;
+        tick()?;
+        let now = (Instant::now(), read(ctx, interfaces, false)?);
+        let seconds = (now.0 - before.0).as_secs_f64();
+        let rates = Some(rates(&before.1, &now.1, seconds));
+        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, changed: None };
+        if done {
+            return Ok(Box::new(report));
+        }
+        ctx.printer.print(&report).map_err(|error| Error::io("write to stdout", &error))?;
+        before = now;
+    }
+}
+
+/// The counters of an instance; all empty when there is none.
+pub(super) fn read(ctx: &Ctx, interfaces: &[InterfaceName], reset: bool) -> Result<Stats> {
+    let access = if reset { Access::Write } else { Access::Read };
+    let Some(instance) = Instance::open(&ctx.place, access)? else {
+        return match interfaces.first() {
+            Some(name) => Err(not_attached(name)),
+            None => Ok(Stats::default()),
+        };
+    };
+    let mut stats = instance.stats()?;
+    for name in interfaces {
+        if !stats.interfaces.iter().any(|row| row.interface == *name) {
+            return Err(not_attached(name));
+        }
+    }
+    if reset {
+        instance.reset()?;
+    }
+    if !interfaces.is_empty() {
+        stats.interfaces.retain(|row| interfaces.contains(&row.interface));
+    }
+    Ok(stats)
+}
+
+fn not_attached(name: &InterfaceName) -> Error {
+    Error::new(Code::NotFound, format!("{name} is not attached")).hint(format!("attach it: ebmirror attach {name}"))
+}
+
+fn rates(before: &Stats, now: &Stats, seconds: f64) -> Vec<Rate> {
+    let rate = |name: String, before: Option<Counter>, now: Counter| {
+        let grown = now - before.unwrap_or(now);
+        Rate {
+            name,
+            packets_per_second: grown.packets as f64 / seconds,
+            bits_per_second: grown.bytes as f64 * 8.0 / seconds,
+        }
+    };
+    let interfaces = now.interfaces.iter().map(|row| {
+        let old = before.interfaces.iter().find(|old| (old.ifindex, old.direction) == (row.ifindex, row.direction));
+        rate(format!("{} {}", row.interface, row.direction), old.map(|old| old.counters.seen), row.counters.seen)
+    });
+    let peers = now.peers.iter().map(|row| {
+        let old = before.peers.iter().find(|old| old.peer == row.peer);
+        rate(row.peer.to_string(), old.map(|old| old.counters.sent), row.counters.sent)
+    });
+    interfaces.chain(peers).collect()
+}
+
+impl Report for Counters {
+    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
+        document("stats", self, style)
+    }
+
+    fn text(&self) -> String {
+        let stats = &self.stats;
+        if stats == &Stats::default() {
+            return "nothing is loaded: ebmirror attach IFACE\n".to_owned();
+        }
+        let packets = |counter: &Counter| counter.packets.to_string();
+        let mut text = table(
+            &[
+                "interface",
+                "direction",
+                ">seen",
+                ">bytes",
+                ">own",
+                ">skipped",
+                ">selected",
+                ">cloned",
+                ">lost",
+                ">copies",
+            ],
+            stats.interfaces.iter().map(|row| {
+                let c = &row.counters;
+                let mut cells = vec![row.interface.to_string(), row.direction.to_string()];
+                cells.extend([packets(&c.seen), c.seen.bytes.to_string()]);
+                cells.extend([&c.own, &c.skipped, &c.selected, &c.cloned, &c.lost, &c.copies].map(packets));
+                cells
+            }),
+        );
+        text += "\n";
+        text += &table(
+            &["peer", ">selected", ">sent", ">bytes", ">truncated", ">lost", "reasons"],
+            stats.peers.iter().map(|row| {
+                let c = &row.counters;
+                let reasons: Vec<String> = Reason::ALL
+                    .iter()
+                    .filter_map(|reason| Some((reason, c.reasons.get(reason)?)))
+                    .filter(|(_, counter)| counter.packets > 0)
+                    .map(|(reason, counter)| format!("{reason}={}", counter.packets))
+                    .collect();
+                let mut cells = vec![row.peer.to_string(), packets(&c.selected), packets(&c.sent)];
+                cells.extend([c.sent.bytes.to_string(), packets(&c.truncated), packets(&c.lost), reasons.join(" ")]);
+                cells
+            }),
+        );
+        if let Some(rates) = &self.rates {
+            text += "\n";
+            text += &table(
+                &["rate of", ">packets/s", ">Mbit/s"],
+                rates.iter().map(|rate| {
+                    let (packets, bits) = (rate.packets_per_second, rate.bits_per_second);
+                    vec![rate.name.clone(), format!("{packets:.0}"), format!("{:.3}", bits / 1e6)]
+                }),
+            );
+        }
+        text + &format!("\nretired {}  unaccounted {}\n", stats.retired.packets, stats.unaccounted)
+    }
+}

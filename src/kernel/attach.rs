@@ -1,0 +1,311 @@
+//! Attaching the taps to interfaces and detaching them. Idempotent: what is attached is looked at first, ours is kept or
+//! replaced, a second copy is never added, and what others attached is not touched.
+
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::abi::{self, BUCKETS, INTERFACES, Iface, PROBES, Pod};
+use super::hooks::{self, Attached, tc, tcx};
+use super::instance::{Instance, detach_link};
+use super::load;
+use super::netlink::Link;
+use super::programs;
+use crate::model::interface::{Direction, Directions, Mode, ModeChoice, Order};
+use crate::model::{Code, Error, Result};
+
+/// How to attach.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// The directions; others that are attached are detached.
+    pub directions: Directions,
+    /// The hook.
+    pub mode: ModeChoice,
+    /// The place among other programs; None: the wire's.
+    pub order: Option<Order>,
+    /// How long; None: until it is detached.
+    pub duration: Option<Duration>,
+}
+
+/// A tap that is attached.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// The direction.
+    pub direction: Direction,
+    /// The hook.
+    pub mode: Mode,
+    /// What a packet meets before it.
+    pub ahead: Vec<Attached>,
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME, which is what the datapath compares with.
+pub fn boot_time_ns() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|error| Error::io("read the clock", &error.into()))?;
+    Ok(Duration::from(now).as_nanos() as u64)
+}
+
+impl Instance {
+    /// The interfaces of the table with their buckets, in the order of their names.
+    pub fn interfaces(&self) -> Vec<(usize, Iface)> {
+        let mut found: Vec<_> = (0..BUCKETS)
+            .map(|bucket| (bucket, self.ifaces.get(bucket)))
+            .filter(|(_, iface)| iface.ifindex != 0)
+            .collect();
+        found.sort_by_key(|(_, iface)| (abi::text(&iface.name), iface.ifindex));
+        found
+    }
+
+    fn bucket(&self, ifindex: u32) -> Option<usize> {
+        buckets_of(ifindex).find(|bucket| self.ifaces.get(*bucket).ifindex == ifindex)
+    }
+
+    /// Whether the interface is in the table.
+    pub fn is_attached(&self, ifindex: u32) -> bool {
+        self.bucket(ifindex).is_some()
+    }
+
+    /// The taps of an interface that are really attached, as the kernel tells.
+    pub fn taps(&self, ifindex: u32) -> Result<Vec<Tap>> {
+        let mut taps = Vec::new();
+        for direction in Direction::ALL {
+            let ours = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
+            let all = hooks::programs(&self.netlink, ifindex, direction)?;
+            if let Some(position) = all.iter().position(|program| program.id == ours) {
+                let ahead = all[..position].to_vec();
+                taps.push(Tap { direction, mode: all[position].mode, ahead });
+            }
+        }
+        Ok(taps)
+    }
+
+    /// Whether attaching would change anything.
+    pub fn would_change(&self, link: &Link, request: &Request) -> Result<bool> {
+        let Some(bucket) = self.bucket(link.ifindex) else {
+            return Ok(true);
+        };
+        let iface = self.ifaces.get(bucket);
+        let taps = self.taps(link.ifindex)?;
+        let right = request
+            .directions
+            .iter()
+            .all(|direction| taps.iter().any(|tap| tap.direction == direction && mode_fits(request.mode, tap.mode)));
+        Ok(!right
+            || taps.len() != request.directions.iter().count()
+            || iface.directions != abi::direction_bits(request.directions)
+            || request.duration.is_some()
+            || iface.expires_ns != 0
+            || request.order.is_some())
+    }
+
+    /// Attaches the taps to an interface. True when something changed. On an error the interface is as it was, or has
+    /// no tap of ours at all.
+    pub fn attach(&self, link: &Link, request: &Request) -> Result<bool> {
+        if !self.would_change(link, request)? {
+            return Ok(false);
+        }
+        let expires_ns = match request.duration {
+            Some(duration) => boot_time_ns()?.saturating_add(duration.as_nanos() as u64),
+            None => 0,
+        };
+        let known = self.bucket(link.ifindex);
+        let (bucket, fresh) = match known {
+            Some(bucket) => (bucket, false),
+            None => (self.new_entry(link)?, true),
+        };
+        self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
+        let result = self.attach_directions(bucket, link, request);
+        if result.is_err() && fresh {
+            // The first error is the one to tell.
+            let _ = self.detach(link.ifindex);
+        }
+        result.map(|changed| changed || fresh || expires_ns != 0)
+    }
+
+    fn attach_directions(&self, bucket: usize, link: &Link, request: &Request) -> Result<bool> {
+        let mut changed = false;
+        let taps = self.taps(link.ifindex)?;
+        // First what is no longer wanted: a frame is seen by no tap for a moment, never by two.
+        for tap in &taps {
+            let wanted = request.directions.has(tap.direction);
+            if !wanted || !mode_fits(request.mode, tap.mode) || request.order.is_some() {
+                self.detach_tap(link.ifindex, tap.direction)?;
+                changed = true;
+            }
+        }
+        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), abi::direction_bits(request.directions));
+        self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), link.ifindex);
+        for direction in request.directions.iter() {
+            let kept = |tap: &Tap| tap.direction == direction && mode_fits(request.mode, tap.mode);
+            if request.order.is_none() && taps.iter().any(kept) {
+                continue;
+            }
+            self.attach_tap(bucket, link, direction, request)?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    fn attach_tap(&self, bucket: usize, link: &Link, direction: Direction, request: &Request) -> Result<()> {
+        let program = load::program(&self.place, load::tap(direction))?;
+        let order = request.order.unwrap_or_else(|| Order::of_the_wire(direction));
+        let what = || format!("attach to {} {direction}", link.name);
+        let mode = match request.mode {
+            ModeChoice::Tc => Mode::Tc,
+            ModeChoice::Tcx => Mode::Tcx,
+            ModeChoice::Auto if tcx::query(link.ifindex, direction).is_ok() => Mode::Tcx,
+            ModeChoice::Auto => Mode::Tc,
+        };
+        match mode {
+            Mode::Tcx => {
+                let chain = tcx::query(link.ifindex, direction).map_err(|error| match error.raw_os_error() {
+                    Some(libc::EINVAL) => load::no_tcx(),
+                    _ => Error::io(what(), &error),
+                })?;
+                let fd = tcx::link(program.as_fd(), link.ifindex, direction, Some((order, chain.revision))).map_err(
+                    |error| match error.raw_os_error() {
+                        Some(libc::ESTALE) => Error::new(
+                            Code::Conflict,
+                            format!("{}: somebody else is changing the programs there", what()),
+                        )
+                        .hint("try again"),
+                        Some(libc::ERANGE) => Error::new(
+                            Code::Conflict,
+                            format!("{}: 64 programs are attached there, and no more fit", what()),
+                        )
+                        .hint("list them: bpftool net show"),
+                        _ => Error::io(what(), &error),
+                    },
+                )?;
+                let path = self.place.link(link.ifindex, direction);
+                // A pin of this name is of a device that had this number before.
+                programs::unpin(&path)?;
+                programs::pin(fd.as_fd(), &path)
+            }
+            Mode::Tc => {
+                if tc::ensure_clsact(&self.netlink, link.ifindex, &link.name)? {
+                    self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), 1);
+                }
+                self.remove_orphans(link.ifindex, direction)?;
+                let name = load::tap(direction);
+                tc::attach(&self.netlink, link.ifindex, direction, order, program.as_fd(), name)
+            }
+        }
+    }
+
+    /// A tc filter outlives the pins of its instance. One that holds a tap of an instance that is gone would mirror
+    /// every frame a second time.
+    fn remove_orphans(&self, ifindex: u32, direction: Direction) -> Result<()> {
+        let ours = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
+        for program in hooks::programs(&self.netlink, ifindex, direction)? {
+            if program.mode == Mode::Tc && program.name == load::tap(direction) && program.id != ours {
+                tc::detach(&self.netlink, ifindex, direction, program.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A bucket and a slot for one more interface; not yet visible to the taps.
+    fn new_entry(&self, link: &Link) -> Result<usize> {
+        let full = || {
+            Error::new(Code::Conflict, format!("the table of interfaces is full: {INTERFACES} interfaces"))
+                .hint("detach one: ebmirror status, ebmirror detach IFACE")
+        };
+        let mut used = [false; INTERFACES];
+        for (_, iface) in self.interfaces() {
+            used[iface.slot as usize % INTERFACES] = true;
+        }
+        let slot = used.iter().position(|used| !used).ok_or_else(full)?;
+        let bucket = buckets_of(link.ifindex).find(|bucket| self.ifaces.get(*bucket).ifindex == 0).ok_or_else(full)?;
+        let mut iface = Iface::zeroed();
+        iface.slot = slot as u32;
+        iface.device_rx = link.rx_packets;
+        iface.device_tx = link.tx_packets;
+        let name = link.name.as_bytes();
+        let length = name.len().min(iface.name.len() - 1);
+        iface.name[..length].copy_from_slice(&name[..length]);
+        // The slot's last owner may have been detached a moment ago.
+        self.grace.wait()?;
+        self.begin_iface_counters(iface.slot)?;
+        self.ifaces.set(bucket, &iface);
+        Ok(bucket)
+    }
+
+    fn detach_tap(&self, ifindex: u32, direction: Direction) -> Result<bool> {
+        let by_link = detach_link(&self.place.link(ifindex, direction))?;
+        let id = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
+        let by_filter = tc::detach(&self.netlink, ifindex, direction, id)?;
+        Ok(by_link || by_filter)
+    }
+
+    /// Detaches our taps from an interface, which may be gone. True when something changed.
+    pub fn detach(&self, ifindex: u32) -> Result<bool> {
+        let mut changed = false;
+        let mut first_error = None;
+        for direction in Direction::ALL {
+            match self.detach_tap(ifindex, direction) {
+                Ok(removed) => changed |= removed,
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        if let Some(bucket) = self.bucket(ifindex) {
+            changed = true;
+            let iface = self.ifaces.get(bucket);
+            if iface.clsact_ours == 1
+                && let Err(error) = tc::remove_clsact_if_unused(&self.netlink, ifindex)
+            {
+                first_error = first_error.or(Some(error));
+            }
+            self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), 0);
+        }
+        first_error.map_or(Ok(changed), Err)
+    }
+
+    /// Detaches interfaces whose time is over or whose device is gone. Their names.
+    pub fn reap(&self) -> Result<Vec<String>> {
+        let now = boot_time_ns()?;
+        let mut reaped = Vec::new();
+        for (_, iface) in self.interfaces() {
+            let expired = iface.expires_ns != 0 && now >= iface.expires_ns;
+            if expired || self.device(iface.ifindex)?.is_none() {
+                self.detach(iface.ifindex)?;
+                reaped.push(abi::text(&iface.name));
+            }
+        }
+        Ok(reaped)
+    }
+
+    /// The taps of this interface stop by themselves after this time.
+    pub fn renew(&self, ifindex: u32, duration: Duration) -> Result<()> {
+        let Some(bucket) = self.bucket(ifindex) else {
+            return Err(Error::new(Code::NotFound, "the interface was detached while this command was running"));
+        };
+        let expires_ns = boot_time_ns()?.saturating_add(duration.as_nanos() as u64);
+        self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
+        Ok(())
+    }
+
+    /// The device's own counters begin where ours do.
+    pub(super) fn begin_device_counters(&self, bucket: usize, device: &Link) {
+        self.ifaces.store_u64(bucket, offset_of!(Iface, device_rx), device.rx_packets);
+        self.ifaces.store_u64(bucket, offset_of!(Iface, device_tx), device.tx_packets);
+    }
+
+    /// The device of this number.
+    pub fn device(&self, ifindex: u32) -> Result<Option<Link>> {
+        self.netlink.link_by_index(ifindex).map_err(|error| error.context("look at a device"))
+    }
+}
+
+fn buckets_of(ifindex: u32) -> impl Iterator<Item = usize> {
+    (0..PROBES).map(move |probe| (ifindex as usize + probe) % BUCKETS)
+}
+
+fn mode_fits(choice: ModeChoice, mode: Mode) -> bool {
+    match choice {
+        ModeChoice::Auto => true,
+        ModeChoice::Tcx => mode == Mode::Tcx,
+        ModeChoice::Tc => mode == Mode::Tc,
+    }
+}

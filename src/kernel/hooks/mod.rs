@@ -1,0 +1,56 @@
+//! Where programs meet packets: TCX links on kernels that have them, clsact with cls_bpf on all others. What others
+//! have attached is listed and never touched.
+
+pub mod tc;
+pub mod tcx;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::netlink::Netlink;
+use super::programs;
+use crate::model::interface::{Direction, Mode};
+use crate::model::{Error, Result};
+
+/// A program at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The hook.
+    pub mode: Mode,
+    /// The kernel's number; 0 for a tc filter that is no BPF program.
+    pub id: u32,
+    /// Its name, where this process may know it; of a filter, its kind.
+    pub name: String,
+    /// How to find it: a TCX position, or a tc priority and handle.
+    pub place: String,
+}
+
+/// Everything attached to a device, in the order in which a packet meets it: TCX first, then tc.
+pub fn programs(netlink: &Netlink, ifindex: u32, direction: Direction) -> Result<Vec<Attached>> {
+    // Before 6.6 there is no TCX: nothing is attached there.
+    let chain = tcx::query(ifindex, direction).unwrap_or_default();
+    let mut found: Vec<Attached> = (1..)
+        .zip(&chain.programs)
+        .map(|(position, id)| {
+            let name = programs::describe_id(*id).map_or_else(|| "(unknown)".to_owned(), |program| program.name);
+            Attached { mode: Mode::Tcx, id: *id, name, place: format!("tcx {position}") }
+        })
+        .collect();
+    for filter in tc::filters(netlink, ifindex, direction)? {
+        let id = filter.bpf.as_ref().and_then(|bpf| bpf.id).unwrap_or(0);
+        let known = programs::describe_id(id).map(|program| program.name);
+        found.push(Attached {
+            mode: Mode::Tc,
+            id,
+            name: known.unwrap_or(filter.kind),
+            place: format!("tc priority {} handle {:#x}", filter.priority, filter.handle),
+        });
+    }
+    Ok(found)
+}
+
+/// The kernel's number of a program.
+pub fn id(program: BorrowedFd<'_>) -> Result<u32> {
+    programs::describe(program.as_fd())
+        .map(|program| program.id)
+        .map_err(|error| Error::io("describe a pinned program", &error))
+}

@@ -1,0 +1,318 @@
+//! An instance: the datapath of one network namespace, its pins and its devices.
+
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+
+use super::abi::{Config, Control, Iface, IfaceStats, Loss, Meta, RawPeer, RawPeerStats, SCHEMA, ebm_active};
+use super::hooks::{self, tc, tcx};
+use super::load;
+use super::maps::{CpuTable, Grace, MappedTable, Table};
+use super::netlink::Netlink;
+use super::pins::{Access, Lock, Place};
+use super::programs;
+use super::stage::{self, Stage};
+use crate::model::interface::{Direction, Mode, ModeChoice, Order};
+use crate::model::{Code, Error, Result};
+
+/// The map that is pinned last: an instance without it was never finished.
+pub(super) const LAST_PIN: &str = "ebm_meta";
+/// Its name until then.
+pub(super) const UNFINISHED_PIN: &str = "unfinished_meta";
+const LINK_STAGE: &str = "link_stage";
+const LINK_EXACT: &str = "link_exact";
+
+/// An open instance; locked as long as this lives.
+pub struct Instance {
+    pub(super) place: Place,
+    pub(super) control: MappedTable<Control>,
+    pub(super) meta: Table<Meta>,
+    pub(super) config: Table<Config>,
+    pub(super) peers: Table<RawPeer>,
+    pub(super) ifaces: MappedTable<Iface>,
+    pub(super) if_stats: CpuTable<IfaceStats>,
+    pub(super) peer_stats: CpuTable<RawPeerStats>,
+    pub(super) if_base: Table<IfaceStats>,
+    pub(super) peer_base: Table<RawPeerStats>,
+    pub(super) losses: CpuTable<Loss>,
+    pub(super) grace: Grace,
+    pub(super) netlink: Netlink,
+    _lock: Lock,
+}
+
+impl Instance {
+    /// The instance of this place. None when there is none.
+    pub fn open(place: &Place, access: Access) -> Result<Option<Self>> {
+        match place.lock(access)? {
+            Some(lock) if is_finished(place) => Self::open_locked(place, lock).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The instance of this place, to be changed; made when there is none.
+    pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<Self> {
+        place.create()?;
+        let lock = place.lock(Access::Write)?.ok_or_else(|| {
+            Error::new(Code::Failed, format!("{} vanished right after it was made", place.dir().display()))
+                .hint("another ebmirror unpin may be running: try again")
+        })?;
+        if !is_finished(place) {
+            create(place, choice).inspect_err(|_| {
+                // The first error is the one to tell.
+                let _ = place.remove();
+            })?;
+        }
+        let instance = Self::open_locked(place, lock)?;
+        instance.mend(choice)?;
+        Ok(instance)
+    }
+
+    fn open_locked(place: &Place, lock: Lock) -> Result<Self> {
+        let meta: Table<Meta> = Table::open(&place.pin("ebm_meta"))?;
+        let found = meta.get(0)?;
+        if found.schema != SCHEMA {
+            let message = format!(
+                "{} is of schema {}, and this ebmirror {} understands {SCHEMA}",
+                place.dir().display(),
+                found.schema,
+                env!("CARGO_PKG_VERSION")
+            );
+            return Err(Error::new(Code::Damaged, message).hint("use the version that made it, or unpin --force"));
+        }
+        Ok(Instance {
+            control: MappedTable::open(&place.pin("ebm_control"))?,
+            config: Table::open(&place.pin("ebm_config"))?,
+            peers: Table::open(&place.pin("ebm_peers"))?,
+            ifaces: MappedTable::open(&place.pin("ebm_ifaces"))?,
+            if_stats: CpuTable::open(&place.pin("ebm_if_stats"))?,
+            peer_stats: CpuTable::open(&place.pin("ebm_peer_stats"))?,
+            if_base: Table::open(&place.pin("ebm_if_base"))?,
+            peer_base: Table::open(&place.pin("ebm_peer_base"))?,
+            losses: CpuTable::open(&place.pin("ebm_losses"))?,
+            grace: Grace::open(&place.pin("ebm_grace"), &place.pin("ebm_grace_inner"))?,
+            netlink: open_netlink()?,
+            place: place.clone(),
+            meta,
+            _lock: lock,
+        })
+    }
+
+    /// The notes of the instance.
+    pub fn meta(&self) -> Result<Meta> {
+        self.meta.get(0)
+    }
+
+    pub(super) fn set_meta(&self, meta: &Meta) -> Result<()> {
+        self.meta.set(0, meta)
+    }
+
+    /// The hook of the stage's programs.
+    pub fn stage_mode(&self) -> Result<Mode> {
+        Ok(if self.meta()?.tc_mode == 1 { Mode::Tc } else { Mode::Tcx })
+    }
+
+    /// The netlink socket of the instance's namespace.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.control.get(0).active & ebm_active::EBM_ACTIVE_GENERATION.0
+    }
+
+    pub(super) fn bank(&self) -> u32 {
+        u32::from(self.control.get(0).active & ebm_active::EBM_ACTIVE_BANK.0 != 0)
+    }
+
+    pub(super) fn activate(&self, generation: u32, bank: u32) {
+        let bank = if bank == 1 { ebm_active::EBM_ACTIVE_BANK.0 } else { 0 };
+        self.control.store_u32(0, offset_of!(Control, active), generation | bank);
+    }
+
+    /// The stage, when it is there, and is the one that the taps clone to.
+    pub fn stage(&self) -> Result<Option<Stage>> {
+        let stage = stage::find(&self.netlink)?;
+        Ok(stage.filter(|stage| stage.bridge == self.control.get(0).stage_ifindex))
+    }
+
+    /// Whether the stage's own programs are where they belong.
+    pub fn stage_is_attached(&self, stage: Stage) -> Result<bool> {
+        for (ifindex, name) in [(stage.bridge, "ebm_stage"), (stage.port, "ebm_exact")] {
+            let id = hooks::id(load::program(&self.place, name)?.as_fd())?;
+            let attached = hooks::programs(&self.netlink, ifindex, Direction::Egress)?;
+            if !attached.iter().any(|program| program.id == id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts right what others may have undone since the last command: the stage's devices, its programs, its setting;
+    /// and puts this binary's programs in the place of another version's.
+    fn mend(&self, choice: ModeChoice) -> Result<()> {
+        let mut meta = self.meta()?;
+        if meta.build != load::build() {
+            self.upgrade(choice)?;
+            meta.build = load::build();
+            self.set_meta(&meta)?;
+        }
+        let whole = match self.stage()? {
+            Some(stage) => self.stage_is_attached(stage)?,
+            None => false,
+        };
+        if !whole {
+            let mode = self.stage_mode()?;
+            let stage = stage::create_over(&self.netlink, || self.detach_stage())?;
+            attach_stage(&self.place, &self.netlink, stage, mode)?;
+            self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
+        } else if !stage::forwarding() {
+            stage::set_forwarding()?;
+        }
+        Ok(())
+    }
+
+    fn detach_stage(&self) -> Result<()> {
+        for name in [LINK_STAGE, LINK_EXACT] {
+            detach_link(&self.place.pin(name))?;
+        }
+        Ok(())
+    }
+
+    /// Swaps the programs at all hooks in place. The maps stay.
+    fn upgrade(&self, choice: ModeChoice) -> Result<()> {
+        let old: Vec<_> = load::PROGRAMS
+            .iter()
+            .map(|name| hooks::id(load::program(&self.place, name)?.as_fd()))
+            .collect::<Result<_>>()?;
+        load::load(&self.place, choice)?;
+        let swap = |ifindex: u32, direction: Direction, name: &str, link: &std::path::Path| -> Result<()> {
+            let program = load::program(&self.place, name)?;
+            if let Some(link) = programs::open_pin(link)? {
+                return tcx::replace(link.as_fd(), program.as_fd())
+                    .map_err(|error| Error::io(format!("replace the program {name}"), &error));
+            }
+            let index = load::PROGRAMS.iter().position(|known| *known == name).unwrap_or(0);
+            tc::replace(&self.netlink, ifindex, direction, old[index], program.as_fd(), name)
+        };
+        for (_, iface) in self.interfaces() {
+            for direction in Direction::ALL {
+                let link = self.place.link(iface.ifindex, direction);
+                swap(iface.ifindex, direction, load::tap(direction), &link)?;
+            }
+        }
+        if let Some(stage) = self.stage()? {
+            swap(stage.bridge, Direction::Egress, "ebm_stage", &self.place.pin(LINK_STAGE))?;
+            swap(stage.port, Direction::Egress, "ebm_exact", &self.place.pin(LINK_EXACT))?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything: the instance must have been detached from all interfaces.
+    pub fn remove(self) -> Result<()> {
+        // Devices first: with their pins gone nobody would know whose they are.
+        self.detach_stage()?;
+        stage::remove(&self.netlink)?;
+        self.place.remove()
+    }
+}
+
+/// Removes what an instance left behind that is damaged or has lost its pins: the stage's devices, taps that tc filters
+/// still hold, pins. What it found.
+pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {
+    let _lock = place.lock(Access::Write)?;
+    let netlink = open_netlink()?;
+    let mut found = Vec::new();
+    for link in netlink.links().map_err(|error| error.context("list the devices"))? {
+        for direction in Direction::ALL {
+            for program in hooks::programs(&netlink, link.ifindex, direction)? {
+                if program.name != load::tap(direction) {
+                    continue;
+                }
+                found.push(format!("{} {direction} {}", link.name, program.place));
+                if !dry_run && program.mode == Mode::Tc {
+                    tc::detach(&netlink, link.ifindex, direction, program.id)?;
+                }
+            }
+        }
+        if stage::is_ours(&link) {
+            found.push(link.name);
+        }
+    }
+    if place.dir().exists() {
+        found.push(place.dir().display().to_string());
+    }
+    if !dry_run {
+        // A TCX link ends with its last pin.
+        place.remove()?;
+        stage::remove(&netlink)?;
+    }
+    Ok(found)
+}
+
+/// A netlink socket in the calling thread's namespace.
+pub fn open_netlink() -> Result<Netlink> {
+    Netlink::open().map_err(|error| error.context("open a netlink socket"))
+}
+
+fn is_finished(place: &Place) -> bool {
+    place.pin(LAST_PIN).exists()
+}
+
+/// Makes an instance. What an unfinished one left behind is removed before.
+fn create(place: &Place, choice: ModeChoice) -> Result<()> {
+    let netlink = open_netlink()?;
+    stage::check_free(&netlink)?;
+    for name in place.names()? {
+        programs::unpin(&place.pin(&name))?;
+    }
+    let mode = load::load(place, choice)?;
+    let stage = stage::create(&netlink)?;
+    let finish = || -> Result<()> {
+        attach_stage(place, &netlink, stage, mode)?;
+        let control: MappedTable<Control> = MappedTable::open(&place.pin("ebm_control"))?;
+        control.set(0, &Control { active: 0, mark: random_mark()?, stage_ifindex: stage.bridge, reserved: 0 });
+        // Complete: pinning the notes is what makes it an instance.
+        let meta: Table<Meta> = Table::open(&place.pin(UNFINISHED_PIN))?;
+        meta.set(0, &load::new_meta(place, mode))?;
+        let from = place.pin(UNFINISHED_PIN);
+        std::fs::rename(&from, place.pin(LAST_PIN)).map_err(|error| Error::io("pin the instance's notes", &error))
+    };
+    finish().inspect_err(|_| {
+        let _ = stage::remove(&netlink);
+    })
+}
+
+fn attach_stage(place: &Place, netlink: &Netlink, stage: Stage, mode: Mode) -> Result<()> {
+    for (ifindex, name, link) in [(stage.bridge, "ebm_stage", LINK_STAGE), (stage.port, "ebm_exact", LINK_EXACT)] {
+        let program = load::program(place, name)?;
+        match mode {
+            Mode::Tcx => {
+                let fd = tcx::link(program.as_fd(), ifindex, Direction::Egress, None)
+                    .map_err(|error| Error::io(format!("attach {name}"), &error))?;
+                programs::unpin(&place.pin(link))?;
+                programs::pin(fd.as_fd(), &place.pin(link))?;
+            }
+            Mode::Tc => {
+                tc::ensure_clsact(netlink, ifindex, name)?;
+                tc::attach(netlink, ifindex, Direction::Egress, Order::First, program.as_fd(), name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Detaches a pinned link and removes the pin. True when there was one.
+pub(super) fn detach_link(path: &std::path::Path) -> Result<bool> {
+    let Some(link) = programs::open_pin(path)? else {
+        return Ok(false);
+    };
+    tcx::detach(link.as_fd()).map_err(|error| Error::io(format!("detach {}", path.display()), &error))?;
+    programs::unpin(path)?;
+    Ok(true)
+}
+
+/// The mark of the copies: any value but 0, and none that looks like a small number somebody uses.
+fn random_mark() -> Result<u32> {
+    let mut bytes = [0; 4];
+    load::random(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes) | 0x8000_0000)
+}

@@ -1,0 +1,146 @@
+//! Loads the datapath, and pins it.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{MapCore, PrintLevel};
+
+use super::abi::{Meta, Pod, SCHEMA};
+use super::features;
+use super::instance::{LAST_PIN, UNFINISHED_PIN};
+use super::pins::Place;
+use super::programs::{self, bpf_error};
+use super::skel::EbmirrorSkelBuilder;
+use crate::model::interface::{Direction, Mode, ModeChoice};
+use crate::model::{Code, Error, Result};
+
+/// Which datapath this binary holds: a fingerprint of the object.
+pub const BUILD: &str = env!("EBMIRROR_DATAPATH");
+
+/// Programs that are pinned, by their names in the kernel.
+pub const PROGRAMS: [&str; 4] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact"];
+
+/// The tap of a direction.
+pub fn tap(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ebm_tap_in",
+        Direction::Egress => "ebm_tap_out",
+    }
+}
+
+/// BUILD as a number.
+pub fn build() -> u64 {
+    BUILD.parse().unwrap_or(0)
+}
+
+/// Random bytes of the kernel.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    // SAFETY: the buffer and its length belong together.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(got) == Ok(bytes.len()) {
+        return Ok(());
+    }
+    Err(Error::io("get random bytes", &std::io::Error::last_os_error()))
+}
+
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Sends libbpf's and the verifier's messages to stderr; without it they are kept for an error's hint.
+pub fn verbose_log() {
+    libbpf_rs::set_print(Some((PrintLevel::Debug, |_, text| {
+        use std::io::Write;
+        // A log that cannot be written is no reason to fail.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    })));
+}
+
+/// Keeps libbpf's warnings until an error asks for them.
+pub fn quiet_log() {
+    libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+        if let Ok(mut log) = LOG.lock() {
+            log.push_str(&text);
+        }
+    })));
+}
+
+fn load_failed(error: &libbpf_rs::Error) -> Error {
+    let new = bpf_error("load the datapath into the kernel".to_owned(), error);
+    let log = LOG.lock().map(|log| log.clone()).unwrap_or_default();
+    let last = log.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("END PROG LOAD LOG"));
+    match (new.code, last) {
+        (Code::Permission, _) => new,
+        (_, Some(line)) => new.hint(format!("the kernel says: {}; -v shows all of its log", line.trim())),
+        _ => new.hint("-v shows the kernel's log"),
+    }
+}
+
+/// Loads programs and maps and pins them at `place`, which is locked; where maps are pinned already, the programs use
+/// those. Returns the hook that is to be used.
+pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
+    let mut storage = MaybeUninit::uninit();
+    let mut open = EbmirrorSkelBuilder::default().open(&mut storage).map_err(|error| load_failed(&error))?;
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.ebm_fib_tells_source = features::fib_tells_source();
+    }
+    for mut map in open.open_object_mut().maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        let path = place.pin(&name);
+        if path.exists() {
+            map.reuse_pinned_map(&path).map_err(|error| load_failed(&error))?;
+        }
+    }
+    let mut loaded = open.load().map_err(|error| load_failed(&error))?;
+    let mode = choose(choice, loaded.progs.ebm_tap_in.as_fd())?;
+    for mut map in loaded.object_mut().maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        let path = match name.as_str() {
+            LAST_PIN if !place.pin(LAST_PIN).exists() => place.pin(UNFINISHED_PIN),
+            _ => place.pin(&name),
+        };
+        // The skeleton's own constants belong to its programs, not to the instance.
+        if name.starts_with("ebm_") && !path.exists() {
+            map.pin(&path).map_err(|error| bpf_error(format!("pin {}", path.display()), &error))?;
+        }
+    }
+    for program in loaded.object_mut().progs_mut() {
+        let path = place.pin(&program.name().to_string_lossy());
+        programs::unpin(&path)?;
+        programs::pin(program.as_fd(), &path)?;
+    }
+    Ok(mode)
+}
+
+fn choose(choice: ModeChoice, tap: std::os::fd::BorrowedFd<'_>) -> Result<Mode> {
+    match (choice, choice == ModeChoice::Tc || features::has_tcx(tap)) {
+        (ModeChoice::Tc, _) | (ModeChoice::Auto, false) => Ok(Mode::Tc),
+        (ModeChoice::Auto | ModeChoice::Tcx, true) => Ok(Mode::Tcx),
+        (ModeChoice::Tcx, false) => Err(no_tcx()),
+    }
+}
+
+/// The error for a kernel without TCX.
+pub fn no_tcx() -> Error {
+    Error::new(Code::Unsupported, "this kernel has no TCX (it came with 6.6)").hint("use --mode tc or --mode auto")
+}
+
+/// The notes of a new instance.
+pub fn new_meta(place: &Place, mode: Mode) -> Meta {
+    let mut meta = Meta::zeroed();
+    meta.schema = SCHEMA;
+    meta.next_version = 1;
+    meta.netns_cookie = place.cookie();
+    meta.build = build();
+    meta.tc_mode = u8::from(mode == Mode::Tc);
+    meta
+}
+
+/// The pinned program.
+pub fn program(place: &Place, name: &str) -> Result<OwnedFd> {
+    let path = place.pin(name);
+    programs::open_pin(&path)?.ok_or_else(|| {
+        Error::new(Code::Damaged, format!("the pinned program {} is missing", path.display()))
+            .hint("remove this instance with ebmirror unpin --force, and set it up again")
+    })
+}

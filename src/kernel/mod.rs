@@ -1,0 +1,19 @@
+//! The kernel: the only unsafe code, the only users of libbpf, netlink and ioctl. Speaks the model's types outward.
+
+pub mod abi;
+pub mod attach;
+pub mod books;
+pub mod collector;
+pub mod ethtool;
+pub mod features;
+pub mod hooks;
+pub mod instance;
+pub mod load;
+pub mod maps;
+pub mod netlink;
+pub mod netns;
+pub mod peers;
+pub mod pins;
+pub mod programs;
+mod skel;
+pub mod stage;

@@ -1,0 +1,195 @@
+//! The stage: a bridge with one port, on which the copies are grown. `ebm0` is the bridge, `ebm1` its port, a veth end
+//! whose other end, `ebm1p`, gives it a carrier and receives nothing. veth and not ifb or dummy: loading those modules
+//! makes devices that nobody asked for.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::ethtool;
+use super::hooks;
+use super::netlink::{Link, Netlink};
+use crate::model::interface::Direction;
+use crate::model::{Code, Error, Result};
+
+/// The bridge.
+pub const BRIDGE: &str = "ebm0";
+/// Its port.
+pub const PORT: &str = "ebm1";
+/// The port's other end.
+pub const PORT_PEER: &str = "ebm1p";
+
+const ALIAS: &str = "ebmirror: works on copies, carries no traffic of its own";
+/// The largest the kernel allows; below 1280 IPv6 is switched off on the device.
+const MTU: u32 = 65_535;
+/// BR_STATE_FORWARDING of <linux/if_bridge.h>.
+const FORWARDING: u8 = 3;
+
+/// The devices' numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Of the bridge.
+    pub bridge: u32,
+    /// Of its port.
+    pub port: u32,
+}
+
+/// Whether this name is one of the stage's.
+pub fn is_stage_name(name: &str) -> bool {
+    [BRIDGE, PORT, PORT_PEER].contains(&name)
+}
+
+/// Whether this device is one of the stage's, and made by ebmirror.
+pub fn is_ours(link: &Link) -> bool {
+    is_stage_name(&link.name) && link.alias.as_deref() == Some(ALIAS)
+}
+
+fn failed(what: &str) -> impl Fn(super::netlink::Error) -> Error {
+    let what = what.to_owned();
+    move |error| error.context(&what)
+}
+
+/// The stage that is there. None when one of its devices is missing.
+pub fn find(netlink: &Netlink) -> Result<Option<Stage>> {
+    let device = |name: &str| -> Result<Option<Link>> {
+        let found = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))?;
+        // The kernel finds alternative names as well.
+        Ok(found.filter(|link| link.name == name && is_ours(link)))
+    };
+    let (Some(bridge), Some(port), Some(_)) = (device(BRIDGE)?, device(PORT)?, device(PORT_PEER)?) else {
+        return Ok(None);
+    };
+    if port.master != Some(bridge.ifindex) {
+        return Ok(None);
+    }
+    Ok(Some(Stage { bridge: bridge.ifindex, port: port.ifindex }))
+}
+
+/// Refuses devices of these names that somebody else made, or that another instance is using.
+pub fn check_free(netlink: &Netlink) -> Result<()> {
+    for name in [BRIDGE, PORT, PORT_PEER] {
+        let found = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))?;
+        let Some(link) = found else { continue };
+        if link.alias.as_deref() != Some(ALIAS) {
+            return Err(Error::new(Code::Conflict, format!("there is a device {name}, and it is not ebmirror's"))
+                .hint(format!("rename or remove it: ip link show dev {name}")));
+        }
+        let attached = hooks::programs(netlink, link.ifindex, Direction::Egress)?;
+        if !attached.is_empty() {
+            return Err(Error::new(Code::Conflict, format!("{name} is in use by an instance pinned elsewhere"))
+                .hint("use its --root; if that is lost, ebmirror unpin --force removes what is left of it"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the stage anew, without programs. Devices of an earlier one that nothing uses are replaced.
+pub fn create(netlink: &Netlink) -> Result<Stage> {
+    check_free(netlink)?;
+    remove(netlink)?;
+    build(netlink).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = remove(netlink);
+    })
+}
+
+/// Makes it anew in the place of this instance's own, whose programs `detach` takes off.
+pub fn create_over(netlink: &Netlink, detach: impl FnOnce() -> Result<()>) -> Result<Stage> {
+    detach()?;
+    remove(netlink)?;
+    create(netlink)
+}
+
+fn build(netlink: &Netlink) -> Result<Stage> {
+    let mac = random_mac()?;
+    let bridge = netlink.add_bridge(BRIDGE, mac, MTU, Some(ALIAS)).map_err(|error| {
+        let new = error.context(&format!("create the bridge {BRIDGE}"));
+        match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Error { code: Code::Unsupported, ..new }.hint("load the module: modprobe bridge"),
+            _ => new,
+        }
+    })?;
+    let port = netlink.add_veth(PORT, PORT_PEER, MTU, None).map_err(|error| {
+        let new = error.context(&format!("create the veth pair {PORT}"));
+        match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Error { code: Code::Unsupported, ..new }.hint("load the module: modprobe veth"),
+            _ => new,
+        }
+    })?;
+    let other = netlink
+        .link_by_name(PORT_PEER)
+        .map_err(failed("look for the port's other end"))?
+        .ok_or_else(|| Error::new(Code::Failed, format!("{PORT_PEER} vanished while the stage was made")))?
+        .ifindex;
+    for ifindex in [bridge, port, other] {
+        netlink.set_alias(ifindex, ALIAS).map_err(failed("name the stage"))?;
+        netlink.set_addr_gen_none(ifindex).map_err(failed("keep addresses off the stage"))?;
+    }
+    let offloads = ethtool::stage_offloads_off(BRIDGE)
+        .map_err(|error| Error::io(format!("switch the offloads of {BRIDGE} off"), &error))?;
+    if !offloads.is_empty() {
+        let message = format!("{BRIDGE} keeps the offloads {}", offloads.join(", "));
+        return Err(Error::new(Code::Unsupported, message));
+    }
+    ethtool::stage_offloads_off(PORT)
+        .map_err(|error| Error::io(format!("switch the offloads of {PORT} off"), &error))?;
+    for ifindex in [other, port] {
+        netlink.set_up(ifindex, true).map_err(failed("set the stage up"))?;
+    }
+    netlink.set_master(port, Some(bridge)).map_err(failed("put the port into the bridge"))?;
+    netlink.set_up(bridge, true).map_err(failed("set the stage up"))?;
+    set_forwarding()?;
+    wait_for_port(netlink, port)?;
+    Ok(Stage { bridge, port })
+}
+
+/// bpf_fib_lookup answers for the bridge only while forwarding is on there. The bridge has no address and receives
+/// nothing, so that nothing is forwarded.
+pub fn set_forwarding() -> Result<()> {
+    let path = format!("/proc/sys/net/ipv4/conf/{BRIDGE}/forwarding");
+    fs::write(&path, "1").map_err(|error| Error::io(format!("write 1 to {path}"), &error))
+}
+
+/// Whether forwarding is on for the bridge.
+pub fn forwarding() -> bool {
+    fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{BRIDGE}/forwarding")).is_ok_and(|text| text.trim() == "1")
+}
+
+/// The port forwards as soon as the kernel has seen its carrier.
+fn wait_for_port(netlink: &Netlink, port: u32) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let link = netlink.link_by_index(port).map_err(failed("look at the stage's port"))?;
+        if link.is_some_and(|link| link.bridge_port_state == Some(FORWARDING)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::new(Code::Failed, format!("{PORT} does not forward two seconds after it was set up")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Removes the stage's devices, those alone that are ebmirror's.
+pub fn remove(netlink: &Netlink) -> Result<()> {
+    for name in [PORT, BRIDGE, PORT_PEER] {
+        let found = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))?;
+        let Some(link) = found.filter(|link| link.name == name && is_ours(link)) else {
+            continue;
+        };
+        match netlink.delete(link.ifindex) {
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                return Err(error.context(&format!("remove {name}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A locally administered unicast address that no other device is likely to have.
+fn random_mac() -> Result<[u8; 6]> {
+    let mut mac = [0; 6];
+    super::load::random(&mut mac)?;
+    mac[0] = mac[0] & 0xfe | 0x02;
+    Ok(mac)
+}

@@ -1,0 +1,50 @@
+//! Parse, run, print, exit code; nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use ebmirror::cli::Cli;
+use ebmirror::cmd;
+use ebmirror::model::Error;
+use ebmirror::output::{Color, JsonStyle, Printer};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // A reader that is gone is no error.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return report_usage(&arguments, &error),
+    };
+    let printer = cmd::printer(&cli.global);
+    let result = cmd::run(&cli).and_then(|report| {
+        printer.print(report.as_ref()).map_err(|error| Error::io("write to stdout", &error))?;
+        Ok(report.exit())
+    });
+    result.map_or_else(|error| ExitCode::from(cmd::failed(&printer, &error)), ExitCode::from)
+}
+
+/// What clap says; as a document when the command line asked for one, which clap cannot tell any more.
+fn report_usage(arguments: &[std::ffi::OsString], error: &clap::Error) -> ExitCode {
+    let has = |long: &str, short: char| {
+        arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
+            argument == long || (argument.starts_with('-') && !argument.starts_with("--") && argument.contains(short))
+        })
+    };
+    let json = match (has("--json", 'j'), has("--pretty", 'p')) {
+        (_, true) => Some(JsonStyle::Pretty),
+        (true, false) => Some(JsonStyle::Compact),
+        _ => None,
+    };
+    if json.is_none() {
+        let _ = error.print();
+    } else {
+        let printer = Printer { json, color: Color::Never.on_stderr(), quiet: false };
+        cmd::failed(&printer, &cmd::usage_error(error));
+    }
+    ExitCode::from(2)
+}

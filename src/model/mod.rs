@@ -1,0 +1,10 @@
+//! What the user talks about: names, addresses, peers, counters. Pure: no kernel, no I/O. Each type that is typed on a
+//! command line has `FromStr` and a `Display` that round-trips.
+
+pub mod duration;
+pub mod error;
+pub mod interface;
+pub mod peer;
+pub mod stats;
+
+pub use error::{Code, Error, Result};
