@@ -4,5 +4,6 @@
 pub mod cli;
 pub mod cmd;
 pub mod kernel;
+pub mod lab;
 pub mod model;
 pub mod output;

@@ -1,0 +1,280 @@
+//! A strict decoder of VXLAN over IPv4, as a collector sees it arrive. What an RFC allows and ebmirror does not send is
+//! an error: options, a set reserved bit, a checksum that is wrong or need not be there.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::capture::Frame;
+use super::checksum::checksum;
+use super::compare::Packet;
+use super::frame::ETHERTYPE_IPV4;
+
+/// The UDP port of VXLAN (RFC 7348).
+pub const VXLAN_PORT: u16 = 4789;
+
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const UDP: usize = 8;
+const VXLAN: usize = 8;
+/// Bytes in front of the inner frame.
+pub const VXLAN_OVERHEAD: usize = ETHERNET + IPV4 + UDP + VXLAN;
+
+const PROTOCOL_UDP: u8 = 17;
+
+/// The outer headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Outer sender, link layer.
+    pub src_mac: [u8; 6],
+    /// Outer receiver, link layer.
+    pub dst_mac: [u8; 6],
+    /// Outer sender.
+    pub src: Ipv4Addr,
+    /// Outer receiver.
+    pub dst: Ipv4Addr,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// IPv4 identification.
+    pub id: u16,
+    /// UDP source port.
+    pub sport: u16,
+    /// UDP destination port.
+    pub dport: u16,
+    /// Virtual network identifier.
+    pub vni: u32,
+}
+
+/// What is wrong with an outer packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// It ends before this header does.
+    Short(&'static str),
+    /// A field has a value that it must not have.
+    Field {
+        /// Which one.
+        name: &'static str,
+        /// What it is.
+        found: u64,
+        /// What it should be, in words.
+        expected: String,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(header) => write!(f, "it ends inside the {header} header"),
+            Self::Field { name, found, expected } => write!(f, "{name} is {found:#x}, not {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Decodes what was captured: the outer headers, and the frame inside, its checksum finished. In a super-packet the
+/// lengths of the outer headers may be 0, when they do not fit: what cuts it writes new ones.
+///
+/// # Errors
+/// The first field that is not as it must be.
+pub fn vxlan(frame: &Frame) -> Result<(Outer, Packet<'_>), DecodeError> {
+    let finished = frame.finished();
+    let outer = vxlan_bytes(&finished, frame.gso.is_some())?.0;
+    let bytes = match finished {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[VXLAN_OVERHEAD..]),
+        Cow::Owned(bytes) => Cow::Owned(bytes[VXLAN_OVERHEAD..].to_vec()),
+    };
+    Ok((outer, Packet { bytes, gso: frame.gso }))
+}
+
+/// Decodes a packet from its first byte on: the outer headers, and the frame inside.
+///
+/// # Errors
+/// The first field that is not as it must be.
+pub fn vxlan_bytes(bytes: &[u8], super_packet: bool) -> Result<(Outer, &[u8]), DecodeError> {
+    let (ethernet, rest) = split::<ETHERNET>(bytes, "Ethernet")?;
+    let (ip, rest) = split::<IPV4>(rest, "IPv4")?;
+    let (udp, rest) = split::<UDP>(rest, "UDP")?;
+    let (vxlan, inner) = split::<VXLAN>(rest, "VXLAN")?;
+
+    expect("the outer Ethernet type", word(ethernet, 12), ETHERTYPE_IPV4)?;
+    expect("IPv4 version and header length", ip[0], 0x45)?;
+    expect_length("the IPv4 total length", word(ip, 2), bytes.len() - ETHERNET, super_packet)?;
+    // Reserved bit, DF and MF, and the fragment offset: whole packets that routers may fragment.
+    expect("the IPv4 flags and fragment offset", word(ip, 6), 0u16)?;
+    if ip[8] == 0 {
+        return Err(field("the IPv4 TTL", 0, "at least 1"));
+    }
+    expect("the IPv4 protocol", ip[9], PROTOCOL_UDP)?;
+    expect("the sum over the IPv4 header with its checksum", checksum(ip), 0u16)?;
+    expect_length("the UDP length", word(udp, 4), bytes.len() - ETHERNET - IPV4, super_packet)?;
+    expect("the UDP checksum", word(udp, 6), 0u16)?;
+    expect("the VXLAN flags", vxlan[0], 0x08)?;
+    expect("the reserved 24 bits of VXLAN", u32::from_be_bytes([0, vxlan[1], vxlan[2], vxlan[3]]), 0u32)?;
+    expect("the reserved last byte of VXLAN", vxlan[7], 0)?;
+    if inner.len() < ETHERNET {
+        return Err(DecodeError::Short("inner Ethernet"));
+    }
+    let outer = Outer {
+        src_mac: address(ethernet, 6),
+        dst_mac: address(ethernet, 0),
+        src: Ipv4Addr::from([ip[12], ip[13], ip[14], ip[15]]),
+        dst: Ipv4Addr::from([ip[16], ip[17], ip[18], ip[19]]),
+        tos: ip[1],
+        ttl: ip[8],
+        id: word(ip, 4),
+        sport: word(udp, 0),
+        dport: word(udp, 2),
+        vni: u32::from_be_bytes([0, vxlan[4], vxlan[5], vxlan[6]]),
+    };
+    Ok((outer, inner))
+}
+
+/// Whether a packet is IPv4 and UDP to this address and port, whatever else is wrong with it.
+pub fn is_udp_to(bytes: &[u8], dst: Ipv4Addr, dport: u16) -> bool {
+    let at = |at: usize, expected: &[u8]| bytes.get(at..at + expected.len()) == Some(expected);
+    let header = usize::from(bytes.get(ETHERNET).map_or(0, |byte| byte & 0xf)) * 4;
+    at(12, &ETHERTYPE_IPV4.to_be_bytes())
+        && at(ETHERNET + 9, &[PROTOCOL_UDP])
+        && at(ETHERNET + 16, &dst.octets())
+        && at(ETHERNET + header + 2, &dport.to_be_bytes())
+}
+
+fn split<'a, const N: usize>(bytes: &'a [u8], header: &'static str) -> Result<(&'a [u8; N], &'a [u8]), DecodeError> {
+    bytes.split_first_chunk::<N>().ok_or(DecodeError::Short(header))
+}
+
+fn field(name: &'static str, found: u64, expected: impl Into<String>) -> DecodeError {
+    DecodeError::Field { name, found, expected: expected.into() }
+}
+
+fn expect<T: Copy + PartialEq + Into<u64> + fmt::LowerHex>(
+    name: &'static str,
+    found: T,
+    expected: T,
+) -> Result<(), DecodeError> {
+    if found == expected { Ok(()) } else { Err(field(name, found.into(), format!("{expected:#x}"))) }
+}
+
+fn expect_length(name: &'static str, found: u16, length: usize, super_packet: bool) -> Result<(), DecodeError> {
+    let fits = u16::try_from(length).ok();
+    if fits == Some(found) || (super_packet && fits.is_none() && found == 0) {
+        return Ok(());
+    }
+    Err(field(name, found.into(), format!("{length:#x}{}", if fits.is_none() { " or 0" } else { "" })))
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn address(ethernet: &[u8; ETHERNET], at: usize) -> [u8; 6] {
+    std::array::from_fn(|i| ethernet[at + i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{Ethernet, pattern};
+    use super::*;
+
+    const COLLECTOR: [u8; 4] = [192, 0, 2, 2];
+
+    fn packet() -> Vec<u8> {
+        let inner = Ethernet::new([2; 6], [4; 6]).frame(0x1234, &pattern(1, 50));
+        let payload = [&[8, 0, 0, 0, 0x01, 0x02, 0x03, 0][..], &inner].concat();
+        let mut packet =
+            Ethernet::new([6; 6], [8; 6]).ipv4([192, 0, 2, 1], COLLECTOR).id(7).udp(50_000, VXLAN_PORT, &payload);
+        packet[40..42].fill(0);
+        packet
+    }
+
+    /// The packet with other bytes at a place, and the IPv4 checksum put right again.
+    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut packet = packet();
+        packet[at..at + bytes.len()].copy_from_slice(bytes);
+        packet[24..26].fill(0);
+        let value = checksum(&packet[14..34]);
+        packet[24..26].copy_from_slice(&value.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn a_right_packet_is_taken_apart() {
+        let packet = packet();
+        let (outer, inner) = vxlan_bytes(&packet, false).unwrap();
+        let expected = Outer {
+            src_mac: [6; 6],
+            dst_mac: [8; 6],
+            src: [192, 0, 2, 1].into(),
+            dst: COLLECTOR.into(),
+            tos: 0,
+            ttl: 64,
+            id: 7,
+            sport: 50_000,
+            dport: VXLAN_PORT,
+            vni: 0x010203,
+        };
+        assert_eq!((outer, inner), (expected, &packet[VXLAN_OVERHEAD..]));
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let rows: [(Vec<u8>, &str); 13] = [
+            (with(12, &[0x86, 0xdd]), "outer Ethernet type is 0x86dd, not 0x800"),
+            (with(14, &[0x46]), "header length is 0x46"),
+            (with(16, &[0, 1]), "total length is 0x1, not 0x64"),
+            (with(16, &[0, 0]), "total length is 0x0, not 0x64"),
+            (with(20, &[0x40, 0]), "flags and fragment offset is 0x4000"),
+            (with(22, &[0]), "TTL is 0x0"),
+            (with(23, &[6]), "protocol is 0x6"),
+            (with(38, &[0, 0]), "UDP length is 0x0"),
+            (with(40, &[0, 1]), "UDP checksum is 0x1"),
+            (with(42, &[0x0c]), "VXLAN flags is 0xc"),
+            (with(45, &[1]), "reserved 24 bits of VXLAN is 0x1"),
+            (with(49, &[0x80]), "reserved last byte of VXLAN is 0x80"),
+            (
+                {
+                    let mut packet = packet();
+                    packet[24] ^= 1;
+                    packet
+                },
+                "sum over the IPv4 header with its checksum is",
+            ),
+        ];
+        for (packet, expected) in rows {
+            let error = vxlan_bytes(&packet, false).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} has no {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_cut_short_anywhere_is_an_error_and_no_panic() {
+        let packet = packet();
+        for length in 0..packet.len() {
+            assert!(vxlan_bytes(&packet[..length], false).is_err(), "{length}");
+            assert!(vxlan_bytes(&packet[..length], true).is_err(), "{length}");
+            is_udp_to(&packet[..length], COLLECTOR.into(), VXLAN_PORT);
+        }
+    }
+
+    #[test]
+    fn lengths_of_zero_are_for_super_packets_that_are_too_long() {
+        let mut long = with(16, &[0, 0]);
+        long[38..40].fill(0);
+        assert!(vxlan_bytes(&long, true).is_err());
+        long.resize(14 + 65_536 + 8 + 20, 0);
+        assert!(vxlan_bytes(&long, true).is_ok());
+        assert!(vxlan_bytes(&long, false).is_err());
+    }
+
+    #[test]
+    fn packets_to_the_collector_are_recognised_however_broken() {
+        assert!(is_udp_to(&packet(), COLLECTOR.into(), VXLAN_PORT));
+        assert!(is_udp_to(&with(42, &[0xff]), COLLECTOR.into(), VXLAN_PORT));
+        assert!(!is_udp_to(&with(36, &[0, 1]), COLLECTOR.into(), VXLAN_PORT));
+        assert!(!is_udp_to(&with(30, &[10]), COLLECTOR.into(), VXLAN_PORT));
+        assert!(!is_udp_to(&with(23, &[6]), COLLECTOR.into(), VXLAN_PORT));
+    }
+}

@@ -1,0 +1,14 @@
+//! A laboratory for packets: throw-away networks, frames made by hand, captures, decoding and comparison.
+//!
+//! It is what `ebmirror demo` and the integration tests stand on. Nothing here shares code with the datapath: a copy is
+//! checked against what the RFCs and the kernel say, not against what the datapath believes.
+
+pub mod capture;
+pub mod checksum;
+pub mod compare;
+pub mod decode;
+pub mod frame;
+pub mod network;
+pub mod parse;
+pub mod recorder;
+pub mod summary;
