@@ -68,11 +68,20 @@ pub fn quiet_log() {
 fn load_failed(error: &libbpf_rs::Error) -> Error {
     let new = bpf_error("load the datapath into the kernel".to_owned(), error);
     let log = LOG.lock().map(|log| log.clone()).unwrap_or_default();
-    let last = log.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("END PROG LOAD LOG"));
-    match (new.code, last) {
-        (Code::Permission, _) => new,
-        (_, Some(line)) => new.hint(format!("the kernel says: {}; -v shows all of its log", line.trim())),
-        _ => new.hint("-v shows the kernel's log"),
+    if log.contains("BEGIN PROG LOAD LOG") {
+        // The verifier's refusals are EACCES, EINVAL, E2BIG …: none of them says what it is.
+        let last = log.lines().rev().find(|line| {
+            !line.is_empty()
+                && !line.starts_with("processed ")
+                && !line.contains("libbpf: ")
+                && !line.contains("END PROG LOAD LOG")
+        });
+        return Error::new(Code::Unsupported, "this kernel's verifier refuses the datapath")
+            .hint(format!("it says: {}; -v shows all of it", last.unwrap_or("nothing").trim()));
+    }
+    match new.code {
+        Code::Permission => new.hint("kernel lockdown or a security module may forbid BPF: look at dmesg"),
+        _ => new.hint("-v shows libbpf's log"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! that ends.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;

@@ -1,0 +1,45 @@
+# Two commands do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain: `make demo` and `make test`.
+
+CARGO ?= cargo
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# Built by whoever calls make, run as root.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# What the build needs, as "file:package": a file that is there needs no package.
+BUILD_NEEDS := /usr/include/linux/bpf.h:linux-libc-dev /usr/include/gelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev \
+	cc:gcc make:make pkg-config:pkg-config
+TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshark ethtool:ethtool bpftool:bpftool \
+	strace:strace jq:jq nsenter:util-linux setpriv:util-linux
+
+.PHONY: all build demo test lint generate install-build-needs install-test-needs clean
+
+all: build
+
+build: install-build-needs
+	$(CARGO) build --release --locked
+
+demo: build
+	$(SUDO) target/release/ebmirror demo
+
+# Root tests cannot be skipped: without root they fail.
+test: install-test-needs lint
+	$(CARGO) test --locked --no-run
+	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) test --locked --no-fail-fast
+	$(SUDO) target/debug/ebmirror demo
+
+lint: install-build-needs
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# The manual pages and completions that are committed.
+generate: install-build-needs
+	$(CARGO) run --quiet --locked -- generate .
+
+install-build-needs:
+	@tools/install-needs $(BUILD_NEEDS) 'clang*:clang'
+
+install-test-needs: install-build-needs
+	@tools/install-needs $(TEST_NEEDS)
+
+clean:
+	$(CARGO) clean
