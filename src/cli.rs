@@ -77,6 +77,8 @@ pub enum Command {
     Stats(cmd::stats::Args),
     /// Is it working? One screen; exit code 1 when it is not
     Status(cmd::status::Args),
+    /// Self-test: mirror real traffic across a throw-away network, and compare each copy with its original
+    Demo(cmd::demo::Args),
     /// Print a completion script for a shell
     Completions(cmd::completions::Args),
     /// Write the manual pages and the completion scripts

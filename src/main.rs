@@ -30,10 +30,12 @@ fn main() -> ExitCode {
 
 /// What clap says; as a document when the command line asked for one, which clap cannot tell any more.
 fn report_usage(arguments: &[std::ffi::OsString], error: &clap::Error) -> ExitCode {
+    let options = || arguments.iter().skip(1).filter_map(|argument| argument.to_str()).take_while(|text| *text != "--");
+    // A letter that takes a value (-n NS) ends the flags of its argument.
+    let flags = |text: &str| text.strip_prefix('-').map(|rest| rest.split('n').next().unwrap_or_default().to_owned());
     let has = |long: &str, short: char| {
-        arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
-            argument == long || (argument.starts_with('-') && !argument.starts_with("--") && argument.contains(short))
-        })
+        options()
+            .any(|text| text == long || (!text.starts_with("--") && flags(text).is_some_and(|f| f.contains(short))))
     };
     let json = match (has("--json", 'j'), has("--pretty", 'p')) {
         (_, true) => Some(JsonStyle::Pretty),

@@ -65,9 +65,9 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         return dry_run(ctx, &links, &request);
     }
     let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
-    let instance = Instance::open_or_create(&ctx.place, request.mode)?;
+    let (instance, mended) = Instance::open_or_create(&ctx.place, request.mode)?;
     let changed = match attach_all(&instance, &links, &request) {
-        Ok(changed) => changed || !existed,
+        Ok(changed) => changed || mended,
         Err(error) => {
             if !existed {
                 // The first error is the one to tell.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Ctx, no_interface};
 use crate::kernel::abi;
 use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::netlink::Netlink;
 use crate::kernel::pins::Access;
 use crate::model::Result;
 use crate::model::interface::InterfaceName;
@@ -58,19 +59,26 @@ fn choose(names: &[InterfaceName], attached: &[(u32, String)]) -> Result<Vec<(u3
     let mut chosen = Vec::new();
     for name in names {
         let link = netlink.link_by_name(name.as_str()).map_err(|error| error.context(&format!("look for {name}")))?;
-        // A device may have been renamed since; one that is gone still has its name in the table.
-        let known = attached.iter().filter(|(ifindex, text)| match &link {
-            Some(link) => link.ifindex == *ifindex,
-            None => text == name.as_str(),
-        });
+        // A device may have been renamed since; of one that is gone only the table knows the name, which another one may
+        // have got.
         let before = chosen.len();
-        chosen.extend(known.cloned());
+        for (ifindex, text) in attached {
+            let is_device = link.as_ref().is_some_and(|link| link.ifindex == *ifindex);
+            if is_device || (text == name.as_str() && is_gone(&netlink, *ifindex)?) {
+                chosen.push((*ifindex, text.clone()));
+            }
+        }
         if chosen.len() == before && link.is_none() {
             return Err(no_interface(name));
         }
     }
     chosen.dedup();
     Ok(chosen)
+}
+
+fn is_gone(netlink: &Netlink, ifindex: u32) -> Result<bool> {
+    let link = netlink.link_by_index(ifindex).map_err(|error| error.context("look at a device"))?;
+    Ok(link.is_none())
 }
 
 impl Report for Detached {

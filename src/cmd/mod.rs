@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod completions;
+pub mod demo;
 pub mod detach;
 pub mod generate;
 pub mod peer;
@@ -44,21 +45,20 @@ pub fn printer(global: &Global) -> Printer {
 
 /// Runs the command.
 pub fn run(cli: &Cli) -> Result<Box<dyn Report>> {
+    let ctx = || context(&cli.global);
     match &cli.command {
-        Command::Completions(args) => return completions::run(args),
-        Command::Generate(args) => return generate::run(args),
-        _ => {}
-    }
-    let ctx = context(&cli.global)?;
-    match &cli.command {
-        Command::Attach(args) => attach::run(args, &ctx),
-        Command::Detach(args) => detach::run(args, &ctx),
-        Command::Pin(args) => pin::run(args, &ctx),
-        Command::Unpin(args) => unpin::run(args, &ctx),
-        Command::Peer(command) => peer::run(command, &ctx),
-        Command::Run(args) => run::run(args, &ctx),
-        Command::Stats(args) => stats::run(args, &ctx),
-        Command::Status(args) => status::run(args, &ctx),
+        Command::Attach(args) => attach::run(args, &ctx()?),
+        Command::Detach(args) => detach::run(args, &ctx()?),
+        Command::Pin(args) => pin::run(args, &ctx()?),
+        Command::Unpin(args) => unpin::run(args, &ctx()?),
+        Command::Peer(command) => peer::run(command, &ctx()?),
+        Command::Run(args) => run::run(args, &ctx()?),
+        Command::Stats(args) => stats::run(args, &ctx()?),
+        Command::Status(args) => status::run(args, &ctx()?),
+        Command::Demo(args) => {
+            check_capable()?;
+            demo::run(args, &printer(&cli.global))
+        }
         Command::Completions(args) => completions::run(args),
         Command::Generate(args) => generate::run(args),
     }
@@ -70,15 +70,18 @@ fn context(global: &Global) -> Result<Ctx> {
     } else {
         load::quiet_log();
     }
-    if !features::capable().map_err(|error| Error::io("read the capabilities of this process", &error))? {
-        return Err(
-            Error::new(Code::Permission, "this needs root (or CAP_BPF and CAP_NET_ADMIN)").hint("run it with sudo")
-        );
-    }
+    check_capable()?;
     if let Some(name) = &global.netns {
         enter(name)?;
     }
     Ok(Ctx { place: Place::of_current_namespace(&global.root)?, dry_run: global.dry_run, printer: printer(global) })
+}
+
+fn check_capable() -> Result<()> {
+    if features::capable().map_err(|error| Error::io("read the capabilities of this process", &error))? {
+        return Ok(());
+    }
+    Err(Error::new(Code::Permission, "this needs root (or CAP_BPF and CAP_NET_ADMIN)").hint("run it with sudo"))
 }
 
 fn enter(name: &str) -> Result<()> {

@@ -25,18 +25,19 @@ struct Pinned {
     dry_run: bool,
 }
 
-/// Makes the instance, if there is none.
+/// Makes the instance, if there is none, and mends it where others undid something.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
-    if ctx.dry_run {
+    let changed = if ctx.dry_run {
+        let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
         if !existed {
             stage::check_free(&open_netlink()?)?;
         }
+        !existed
     } else {
-        Instance::open_or_create(&ctx.place, args.mode)?;
-    }
+        Instance::open_or_create(&ctx.place, args.mode)?.1
+    };
     let directory = ctx.place.dir().display().to_string();
-    Ok(Box::new(Pinned { directory, changed: !existed, dry_run: ctx.dry_run }))
+    Ok(Box::new(Pinned { directory, changed, dry_run: ctx.dry_run }))
 }
 
 impl Report for Pinned {

@@ -1,16 +1,12 @@
 //! `ebmirror run`: a mirror that lives as long as the command.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::{Ctx, attach, devices, stats};
 use crate::kernel::attach::Request;
 use crate::kernel::collector;
 use crate::kernel::instance::Instance;
+use crate::kernel::interrupt::Interrupt;
 use crate::kernel::pins::Access;
 use crate::model::interface::{Directions, InterfaceName, ModeChoice};
 use crate::model::{Code, Error, Result};
@@ -34,29 +30,6 @@ pub struct Args {
     pub mode: ModeChoice,
 }
 
-/// SIGINT and SIGTERM, caught: they end a wait instead of the process.
-pub struct Interrupt(SignalFd);
-
-impl Interrupt {
-    /// From here on the two signals are told by `wait` alone.
-    pub fn catch() -> Result<Self> {
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
-        let caught = signals
-            .thread_block()
-            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
-        caught.map(Interrupt).map_err(|error| Error::io("catch Ctrl-C", &error.into()))
-    }
-
-    /// Waits this long; true when a signal came.
-    pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, timeout).map(|ready| ready > 0).map_err(|error| Error::io("wait for Ctrl-C", &error.into()))
-    }
-}
-
 /// Attaches, prints the counters every second, and detaches on Ctrl-C.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let request = Request { directions: args.direction, mode: args.mode, order: None, duration: Some(LEASE) };
@@ -75,7 +48,8 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let interrupt = Interrupt::catch()?;
     {
         let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
-        let instance = Instance::open_or_create(&ctx.place, request.mode)?;
+        let (instance, _) = Instance::open_or_create(&ctx.place, request.mode)?;
+        instance.reap()?;
         if let Some(link) = links.iter().find(|link| instance.is_attached(link.ifindex)) {
             return Err(Error::new(Code::Conflict, format!("{} is attached already", link.name))
                 .hint(format!("watch it with ebmirror stats --watch, or detach it: ebmirror detach {}", link.name)));

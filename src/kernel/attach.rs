@@ -16,6 +16,10 @@ use super::programs;
 use crate::model::interface::{Direction, Directions, Mode, ModeChoice, Order};
 use crate::model::{Code, Error, Result};
 
+/// Knuth's multiplicative hash, as in bpf/state.h: device numbers come in runs, and runs from different times collide.
+const HASH_FACTOR: u32 = 0x9e37_79b1;
+const HASH_SHIFT: u32 = 32 - BUCKETS.ilog2();
+
 /// How to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -114,13 +118,14 @@ impl Instance {
             Some(bucket) => (bucket, false),
             None => (self.new_entry(link)?, true),
         };
+        let was = self.ifaces.get(bucket).expires_ns;
         self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
         let result = self.attach_directions(bucket, link, request);
         if result.is_err() && fresh {
             // The first error is the one to tell.
             let _ = self.detach(link.ifindex);
         }
-        result.map(|changed| changed || fresh || expires_ns != 0)
+        result.map(|changed| changed || fresh || expires_ns != was)
     }
 
     fn attach_directions(&self, bucket: usize, link: &Link, request: &Request) -> Result<bool> {
@@ -299,7 +304,8 @@ impl Instance {
 }
 
 fn buckets_of(ifindex: u32) -> impl Iterator<Item = usize> {
-    (0..PROBES).map(move |probe| (ifindex as usize + probe) % BUCKETS)
+    let first = ifindex.wrapping_mul(HASH_FACTOR) >> HASH_SHIFT;
+    (0..PROBES).map(move |probe| (first as usize + probe) % BUCKETS)
 }
 
 fn mode_fits(choice: ModeChoice, mode: Mode) -> bool {

@@ -48,22 +48,20 @@ impl Instance {
         }
     }
 
-    /// The instance of this place, to be changed; made when there is none.
-    pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<Self> {
-        place.create()?;
-        let lock = place.lock(Access::Write)?.ok_or_else(|| {
-            Error::new(Code::Failed, format!("{} vanished right after it was made", place.dir().display()))
-                .hint("another ebmirror unpin may be running: try again")
-        })?;
-        if !is_finished(place) {
+    /// The instance of this place, to be changed; made when there is none, mended where others undid something. True
+    /// when it was.
+    pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<(Self, bool)> {
+        let lock = place.create_and_lock()?;
+        let fresh = !is_finished(place);
+        if fresh {
             create(place, choice).inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = place.remove();
             })?;
         }
         let instance = Self::open_locked(place, lock)?;
-        instance.mend(choice)?;
-        Ok(instance)
+        let mended = instance.mend(choice)?;
+        Ok((instance, fresh || mended))
     }
 
     fn open_locked(place: &Place, lock: Lock) -> Result<Self> {
@@ -146,28 +144,28 @@ impl Instance {
         Ok(true)
     }
 
-    /// Puts right what others may have undone since the last command: the stage's devices, its programs, its setting;
-    /// and puts this binary's programs in the place of another version's.
-    fn mend(&self, choice: ModeChoice) -> Result<()> {
+    /// Puts right what others may have undone since the last command: the stage's devices, its programs, its settings;
+    /// and puts this binary's programs in the place of another version's. True when there was something.
+    fn mend(&self, choice: ModeChoice) -> Result<bool> {
         let mut meta = self.meta()?;
-        if meta.build != load::build() {
+        let other_version = meta.build != load::build();
+        if other_version {
             self.upgrade(choice)?;
             meta.build = load::build();
             self.set_meta(&meta)?;
         }
-        let whole = match self.stage()? {
-            Some(stage) => self.stage_is_attached(stage)?,
-            None => false,
-        };
-        if !whole {
-            let mode = self.stage_mode()?;
-            let stage = stage::create_over(&self.netlink, || self.detach_stage())?;
-            attach_stage(&self.place, &self.netlink, stage, mode)?;
-            self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
-        } else if !stage::forwarding() {
-            stage::set_forwarding()?;
+        let stage = self.stage()?;
+        if let Some(stage) = stage
+            && self.stage_is_attached(stage)?
+        {
+            return Ok(stage::mend(&self.netlink)? || other_version);
         }
-        Ok(())
+        self.detach_stage()?;
+        stage::remove(&self.netlink)?;
+        let stage = stage::create(&self.netlink)?;
+        attach_stage(&self.place, &self.netlink, stage, self.stage_mode()?)?;
+        self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
+        Ok(true)
     }
 
     fn detach_stage(&self) -> Result<()> {
@@ -257,13 +255,28 @@ fn is_finished(place: &Place) -> bool {
     place.pin(LAST_PIN).exists()
 }
 
-/// Makes an instance. What an unfinished one left behind is removed before.
-fn create(place: &Place, choice: ModeChoice) -> Result<()> {
-    let netlink = open_netlink()?;
-    stage::check_free(&netlink)?;
+/// Takes away what a command left that died while it made the instance: it is in this directory, so it is ours.
+fn remove_unfinished(place: &Place, netlink: &Netlink) -> Result<()> {
+    for name in [LINK_STAGE, LINK_EXACT] {
+        detach_link(&place.pin(name))?;
+    }
+    for (device, name) in [(stage::BRIDGE, "ebm_stage"), (stage::PORT, "ebm_exact")] {
+        let link = netlink.link_by_name(device).map_err(|error| error.context(&format!("look for {device}")))?;
+        if let (Some(link), Some(program)) = (link, programs::open_pin(&place.pin(name))?) {
+            tc::detach(netlink, link.ifindex, Direction::Egress, hooks::id(program.as_fd())?)?;
+        }
+    }
     for name in place.names()? {
         programs::unpin(&place.pin(&name))?;
     }
+    Ok(())
+}
+
+/// Makes an instance. What an unfinished one left behind is removed before.
+fn create(place: &Place, choice: ModeChoice) -> Result<()> {
+    let netlink = open_netlink()?;
+    remove_unfinished(place, &netlink)?;
+    stage::check_free(&netlink)?;
     let mode = load::load(place, choice)?;
     let stage = stage::create(&netlink)?;
     let finish = || -> Result<()> {

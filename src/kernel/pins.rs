@@ -68,17 +68,24 @@ impl Place {
         self.dir.join(format!("link_{ifindex}_{direction}"))
     }
 
-    /// Makes the directory, readable by its owner alone.
-    pub fn create(&self) -> Result<()> {
-        for dir in [&self.root, &self.dir] {
-            match DirBuilder::new().mode(0o700).recursive(dir == &self.root).create(dir) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io(format!("create {}", dir.display()), &error));
-                }
-                _ => {}
+    /// Makes the directory, readable by its owner alone, and takes the lock for writing.
+    pub fn create_and_lock(&self) -> Result<Lock> {
+        loop {
+            let mut builder = DirBuilder::new();
+            builder.mode(0o700);
+            let made =
+                builder.recursive(true).create(&self.root).and_then(|()| builder.recursive(false).create(&self.dir));
+            match made {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // A command that removed the last instance removed the root as well.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.root.exists() => continue,
+                Err(error) => return Err(Error::io(format!("create {}", self.dir.display()), &error)),
+            }
+            if let Some(lock) = self.lock(Access::Write)? {
+                return Ok(lock);
             }
         }
-        Ok(())
     }
 
     /// Takes the lock. None when there is no such directory.
@@ -88,26 +95,10 @@ impl Place {
             Access::Write => FlockArg::LockExclusive,
         };
         loop {
-            let opened = OpenOptions::new()
-                .read(true)
-                .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-                .open(&self.dir);
-            let file = match opened {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Error::io(format!("open {}", self.dir.display()), &error)),
-            };
+            // Whoever may write to the root may put another directory in this one's place.
+            let Some(_) = open_trusted(&self.root)? else { return Ok(None) };
+            let Some(file) = open_trusted(&self.dir)? else { return Ok(None) };
             let ours = file.metadata().map_err(|error| Error::io(format!("look at {}", self.dir.display()), &error))?;
-            if ours.mode() & 0o022 != 0 || (ours.uid() != 0 && ours.uid() != nix::unistd::geteuid().as_raw()) {
-                let message = format!(
-                    "{} belongs to user {} with mode {:o}",
-                    self.dir.display(),
-                    ours.uid(),
-                    ours.mode() & 0o777
-                );
-                return Err(Error::new(Code::Permission, message)
-                    .hint("others could change it, so it is not trusted: remove it and look who made it"));
-            }
             let lock = Flock::lock(file, argument)
                 .map_err(|(_, error)| Error::io(format!("lock {}", self.dir.display()), &error.into()))?;
             // Whoever held the lock before may have removed the directory, and somebody else made a new one.
@@ -149,6 +140,32 @@ impl Place {
         let _ = fs::remove_dir(&self.root);
         Ok(())
     }
+}
+
+/// Opens a directory that nobody else can change. None when there is none.
+fn open_trusted(dir: &Path) -> Result<Option<File>> {
+    let what = |error: &io::Error| Error::io(format!("open {}", dir.display()), error);
+    let opened =
+        OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC).open(dir);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+            return Err(Error::new(Code::Permission, format!("{} is no directory", dir.display()))
+                .hint("it may be somebody's trap, so it is not followed: remove it and look who made it"));
+        }
+        Err(error) => return Err(what(&error)),
+    };
+    let found = file.metadata().map_err(|error| what(&error))?;
+    let user = found.uid();
+    // In a sticky directory (the mount of bpffs is one) others cannot move what is not theirs.
+    let writable = found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
+    if writable || (user != 0 && user != nix::unistd::geteuid().as_raw()) {
+        let message = format!("{} belongs to user {user} with mode {:o}", dir.display(), found.mode() & 0o777);
+        return Err(Error::new(Code::Permission, message)
+            .hint("others could change it, so it is not trusted: remove it and look who made it"));
+    }
+    Ok(Some(file))
 }
 
 fn check_bpffs(root: &Path) -> Result<()> {

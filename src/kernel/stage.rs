@@ -92,13 +92,6 @@ pub fn create(netlink: &Netlink) -> Result<Stage> {
     })
 }
 
-/// Makes it anew in the place of this instance's own, whose programs `detach` takes off.
-pub fn create_over(netlink: &Netlink, detach: impl FnOnce() -> Result<()>) -> Result<Stage> {
-    detach()?;
-    remove(netlink)?;
-    create(netlink)
-}
-
 fn build(netlink: &Netlink) -> Result<Stage> {
     let mac = random_mac()?;
     let bridge = netlink.add_bridge(BRIDGE, mac, MTU, Some(ALIAS)).map_err(|error| {
@@ -124,14 +117,7 @@ fn build(netlink: &Netlink) -> Result<Stage> {
         netlink.set_alias(ifindex, ALIAS).map_err(failed("name the stage"))?;
         netlink.set_addr_gen_none(ifindex).map_err(failed("keep addresses off the stage"))?;
     }
-    let offloads = ethtool::stage_offloads_off(BRIDGE)
-        .map_err(|error| Error::io(format!("switch the offloads of {BRIDGE} off"), &error))?;
-    if !offloads.is_empty() {
-        let message = format!("{BRIDGE} keeps the offloads {}", offloads.join(", "));
-        return Err(Error::new(Code::Unsupported, message));
-    }
-    ethtool::stage_offloads_off(PORT)
-        .map_err(|error| Error::io(format!("switch the offloads of {PORT} off"), &error))?;
+    offloads_off()?;
     for ifindex in [other, port] {
         netlink.set_up(ifindex, true).map_err(failed("set the stage up"))?;
     }
@@ -142,15 +128,70 @@ fn build(netlink: &Netlink) -> Result<Stage> {
     Ok(Stage { bridge, port })
 }
 
+/// What others changed in the settings of a stage. None when all is as it was made.
+pub fn fault(netlink: &Netlink) -> Result<Option<String>> {
+    for name in [PORT_PEER, PORT, BRIDGE] {
+        let found = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))?;
+        if found.is_some_and(|link| !link.up) {
+            return Ok(Some(format!("somebody set {name} down")));
+        }
+    }
+    if has_offloads()? {
+        return Ok(Some(format!("somebody switched offloads of {BRIDGE} on")));
+    }
+    Ok((!forwarding()).then(|| format!("somebody switched forwarding off on {BRIDGE}")))
+}
+
+/// Puts that right. True when something was wrong.
+pub fn mend(netlink: &Netlink) -> Result<bool> {
+    if fault(netlink)?.is_none() {
+        return Ok(false);
+    }
+    for name in [PORT_PEER, PORT, BRIDGE] {
+        if let Some(link) = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))? {
+            netlink.set_up(link.ifindex, true).map_err(failed(&format!("set {name} up")))?;
+        }
+    }
+    offloads_off()?;
+    set_forwarding()?;
+    Ok(true)
+}
+
+/// Whether somebody gave the bridge an offload that would keep the kernel from finishing checksums or cutting
+/// super-packets in front of the port.
+fn has_offloads() -> Result<bool> {
+    let features =
+        ethtool::features(BRIDGE).map_err(|error| Error::io(format!("look at the offloads of {BRIDGE}"), &error))?;
+    Ok(features.iter().any(|feature| {
+        let name = feature.name.as_str();
+        feature.active
+            && !feature.fixed
+            && name.starts_with("tx-")
+            && (name.contains("checksum") || name.contains("segmentation"))
+    }))
+}
+
+fn offloads_off() -> Result<()> {
+    let kept = ethtool::stage_offloads_off(BRIDGE)
+        .map_err(|error| Error::io(format!("switch the offloads of {BRIDGE} off"), &error))?;
+    if !kept.is_empty() {
+        let message = format!("{BRIDGE} keeps the offloads {}", kept.join(", "));
+        return Err(Error::new(Code::Unsupported, message).hint(format!("ethtool -k {BRIDGE} shows who asks for them")));
+    }
+    ethtool::stage_offloads_off(PORT)
+        .map(drop)
+        .map_err(|error| Error::io(format!("switch the offloads of {PORT} off"), &error))
+}
+
 /// bpf_fib_lookup answers for the bridge only while forwarding is on there. The bridge has no address and receives
 /// nothing, so that nothing is forwarded.
-pub fn set_forwarding() -> Result<()> {
+fn set_forwarding() -> Result<()> {
     let path = format!("/proc/sys/net/ipv4/conf/{BRIDGE}/forwarding");
     fs::write(&path, "1").map_err(|error| Error::io(format!("write 1 to {path}"), &error))
 }
 
 /// Whether forwarding is on for the bridge.
-pub fn forwarding() -> bool {
+fn forwarding() -> bool {
     fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{BRIDGE}/forwarding")).is_ok_and(|text| text.trim() == "1")
 }
 

@@ -359,3 +359,132 @@ fn set_option(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::compare::{Packet, compare};
+    use super::super::frame::{
+        Ethernet, LLDP_MULTICAST, STP_MULTICAST, TCP_ACK, TCP_PSH, TPID_8021AD, TPID_8021Q, Tcp, pattern,
+    };
+    use super::super::network::{Host, Port, connect};
+    use super::super::recorder::Recorder;
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Runs `test` with two hosts, the frames between them, a sender on the left and a recorder at each end.
+    fn on_a_wire(no_offload: bool, test: impl FnOnce(Ethernet, &Sender, &Recorder, &Recorder)) {
+        let (left, right) = (Host::new("left").unwrap(), Host::new("right").unwrap());
+        let port = |host| Port { host, ifname: "eth0", addresses: &[] };
+        connect(port(&left), port(&right), 1500).unwrap();
+        if no_offload {
+            left.offloads_off("eth0").unwrap();
+        }
+        let record = |host: &Host| host.attempt("record", || Recorder::start("eth0")).unwrap();
+        let (here, there) = (record(&left), record(&right));
+        let sender = left.attempt("open a sender", || Sender::open("eth0")).unwrap();
+        test(Ethernet::new(left.mac("eth0").unwrap(), right.mac("eth0").unwrap()), &sender, &here, &there);
+    }
+
+    /// The frames that begin with these addresses and hold our pattern, not the kernel's own chatter.
+    fn ours<'a>(frames: &'a [Frame], between: &Ethernet) -> Vec<&'a Frame> {
+        frames.iter().filter(|frame| frame.bytes[..6] == between.dst && frame.bytes[6..12] == between.src).collect()
+    }
+
+    #[test]
+    fn frames_are_captured_at_both_ends_as_they_were_sent() {
+        on_a_wire(false, |between, sender, here, there| {
+            let v4 = |ethernet: Ethernet| ethernet.ipv4([192, 0, 2, 1], [192, 0, 2, 2]);
+            let sent = [
+                v4(between.clone()).udp(1, 2, &pattern(1, 1400)),
+                v4(between.clone().tag(TPID_8021Q, 3 << 13 | 100)).udp(1, 2, &pattern(2, 50)),
+                v4(between.clone().tag(TPID_8021AD, 100).tag(TPID_8021Q, 7)).udp(1, 2, &pattern(3, 50)),
+                between.clone().tag(TPID_8021Q, 5).arp_request([192, 0, 2, 1], [192, 0, 2, 2]),
+                between.frame(0x88b5, &[]),
+                between.frame(0x8847, &pattern(4, 1496)),
+            ];
+            for frame in &sent {
+                sender.send(frame).unwrap();
+            }
+            for (recorder, outgoing) in [(here, true), (there, false)] {
+                assert!(recorder.wait(TIMEOUT, |frames| ours(frames, &between).len() == sent.len()).unwrap());
+                let frames = recorder.with(<[Frame]>::to_vec).unwrap();
+                let frames = ours(&frames, &between);
+                assert!(frames.iter().all(|frame| frame.outgoing == outgoing && frame.gso.is_none()));
+                assert_eq!(frames.iter().map(|frame| frame.bytes.clone()).collect::<Vec<_>>(), sent);
+            }
+        });
+    }
+
+    #[test]
+    fn link_local_multicasts_are_captured() {
+        on_a_wire(false, |between, sender, _, there| {
+            let sent = [between.clone().to(LLDP_MULTICAST).lldp(1), between.clone().to(STP_MULTICAST).stp(2)];
+            sent.iter().for_each(|frame| sender.send(frame).unwrap());
+            let all_there = |frames: &[Frame]| sent.iter().all(|sent| frames.iter().any(|frame| frame.bytes == *sent));
+            assert!(there.wait(TIMEOUT, all_there).unwrap());
+        });
+    }
+
+    #[test]
+    fn a_checksum_that_is_not_ready_is_finished_as_the_wire_would_have_it() {
+        on_a_wire(false, |between, sender, _, there| {
+            let frames = between.clone().tag(TPID_8021Q, 9).ipv4([192, 0, 2, 1], [192, 0, 2, 2]);
+            let (unfinished, gso, checksum) = frames.udp_offloaded(1, 2, &pattern(1, 99), None);
+            sender.send_offloaded(&unfinished, gso, checksum).unwrap();
+            assert!(there.wait(TIMEOUT, |frames| !ours(frames, &between).is_empty()).unwrap());
+            let captured = there.with(<[Frame]>::to_vec).unwrap();
+            let frame = ours(&captured, &between)[0];
+            assert_eq!((frame.checksum, &frame.bytes), (checksum, &unfinished));
+            assert_eq!(*frame.finished(), frames.udp(1, 2, &pattern(1, 99)));
+        });
+    }
+
+    #[test]
+    fn super_packets_come_whole_or_cut_and_compare_equal() {
+        let header = Tcp { sport: 1, dport: 2, seq: u32::MAX - 9999, ack: 7, flags: TCP_ACK | TCP_PSH, window: 9 };
+        // The longest ones are 65,535 bytes long: from the default gso_max_size (65,536) on the kernel cuts them in any case.
+        for (v6, length) in [(false, 65_481), (true, 65_461), (false, 2000)] {
+            for no_offload in [false, true] {
+                on_a_wire(no_offload, |between, sender, here, there| {
+                    let frames = match v6 {
+                        false => between.clone().ipv4([192, 0, 2, 1], [192, 0, 2, 2]),
+                        true => between.clone().ipv6([0xfd; 16], [0xfe; 16]),
+                    };
+                    let size = 1400;
+                    let (bytes, gso, checksum) = frames.tcp_offloaded(header, &pattern(1, length), Some(size));
+                    sender.send_offloaded(&bytes, gso, checksum).unwrap();
+                    let pieces = if no_offload { length.div_ceil(size.into()) } else { 1 };
+                    assert!(there.wait(TIMEOUT, |frames| ours(frames, &between).len() == pieces).unwrap());
+                    let (here, there) = (here.with(<[Frame]>::to_vec).unwrap(), there.with(<[Frame]>::to_vec).unwrap());
+                    let packets = |frames| ours(frames, &between).into_iter().map(Packet::captured).collect::<Vec<_>>();
+                    let (sent, arrived) = (Packet { bytes: bytes.into(), gso }, packets(&there));
+                    if !no_offload {
+                        assert_eq!((&arrived[0], packets(&here)), (&sent, vec![sent.clone()]));
+                    }
+                    assert_eq!(
+                        arrived.iter().map(|packet| packet.wire_size().bytes).sum::<u64>(),
+                        sent.wire_size().bytes
+                    );
+                    assert!(compare(&[sent], &arrived).is_perfect(), "{v6} {length} {no_offload}");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn waiting_for_what_does_not_come_ends() {
+        on_a_wire(false, |_, _, here, _| {
+            assert!(!here.wait(Duration::from_millis(1), |_| false).unwrap());
+        });
+    }
+
+    #[test]
+    fn an_unknown_interface_is_an_error() {
+        let host = Host::new("alone").unwrap();
+        let error = host.run(|| Capture::open("nothing").err().and_then(|error| error.raw_os_error())).unwrap();
+        assert_eq!(error, Some(libc::ENODEV));
+    }
+}

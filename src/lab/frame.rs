@@ -14,6 +14,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::capture::{Checksum, Gso, GsoKind};
 use super::checksum::{checksum, sum};
 
 /// IEEE 802.1Q customer tag.
@@ -289,6 +290,39 @@ impl Ip {
         self.echo([0, 129], id, sequence, payload)
     }
 
+    /// A TCP segment as an application's socket leaves it to the device: the checksum is only the sum of the pseudo
+    /// header, and with `size` it is a super-packet to be cut into pieces of so many bytes of data.
+    pub fn tcp_offloaded(&self, tcp: Tcp, payload: &[u8], size: Option<u16>) -> (Vec<u8>, Option<Gso>, Checksum) {
+        let kind = if self.dst.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
+        self.offloaded(self.tcp(tcp, payload), PROTOCOL_TCP, 16, size.map(|size| Gso { kind, size }))
+    }
+
+    /// The same of UDP; with `size` it stands for many datagrams.
+    pub fn udp_offloaded(
+        &self,
+        sport: u16,
+        dport: u16,
+        payload: &[u8],
+        size: Option<u16>,
+    ) -> (Vec<u8>, Option<Gso>, Checksum) {
+        let gso = size.map(|size| Gso { kind: GsoKind::Udp, size });
+        self.offloaded(self.udp(sport, dport, payload), PROTOCOL_UDP, 6, gso)
+    }
+
+    fn offloaded(
+        &self,
+        mut frame: Vec<u8>,
+        protocol: u8,
+        offset: usize,
+        gso: Option<Gso>,
+    ) -> (Vec<u8>, Option<Gso>, Checksum) {
+        let header = if self.dst.is_ipv4() { 20 } else { 40 };
+        let start = 14 + 4 * self.ethernet.tags.len() + header;
+        let seed = self.pseudo_sum(protocol, frame.len() - start);
+        frame[start + offset..start + offset + 2].copy_from_slice(&seed.to_be_bytes());
+        (frame, gso, Checksum::NotReady { start, offset })
+    }
+
     fn echo(&self, kinds: [u8; 2], id: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
         let v4 = self.dst.is_ipv4();
         let message = echo_message(if v4 { kinds[0] } else { kinds[1] }, id, sequence, payload);
@@ -330,13 +364,17 @@ impl Ip {
     }
 
     fn transport_checksum(&self, protocol: u8, bytes: &[u8]) -> u16 {
+        !sum(self.pseudo_sum(protocol, bytes.len()), bytes)
+    }
+
+    fn pseudo_sum(&self, protocol: u8, length: usize) -> u16 {
         let mut pseudo = match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => [src.octets(), dst.octets()].concat(),
             (src, dst) => [octets_v6(src), octets_v6(dst)].concat(),
         };
-        pseudo.extend((bytes.len() as u32).to_be_bytes());
+        pseudo.extend((length as u32).to_be_bytes());
         pseudo.extend([0, 0, 0, protocol]);
-        !sum(sum(0, &pseudo), bytes)
+        sum(0, &pseudo)
     }
 }
 

@@ -69,8 +69,8 @@ pub struct Printer {
 
 impl Printer {
     /// A report on stdout; its warnings on stderr, those of a JSON document in the document alone. A reader that is gone
-    /// is no error.
-    pub fn print(&self, report: &dyn Report) -> io::Result<()> {
+    /// is no error: false.
+    pub fn print(&self, report: &dyn Report) -> io::Result<bool> {
         let mut text = match self.json {
             Some(style) => report.json(style)?,
             None => report.text(),
@@ -81,15 +81,15 @@ impl Printer {
             }
         }
         if text.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         if !text.ends_with('\n') {
             text.push('\n');
         }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true),
         }
     }
 

@@ -50,7 +50,7 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
         place(&mut slots)?;
         slots
     } else {
-        let instance = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
+        let (instance, _) = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
         let mut slots = instance.peers()?;
         place(&mut slots)?;
         collector::resolve(&netlink, &new)?;

@@ -1,3 +1,5 @@
+//! Devices as the kernel made them, in namespaces of the tests.
+
 use std::os::fd::AsFd;
 
 use super::*;

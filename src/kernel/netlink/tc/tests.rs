@@ -1,3 +1,5 @@
+//! Qdiscs and filters, compared with what tc prints.
+
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use super::*;

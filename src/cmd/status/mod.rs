@@ -1,6 +1,8 @@
 //! `ebmirror status`: is it working?
 
-use serde::Serialize;
+mod report;
+
+use report::{Interface, PeerStatus, Status};
 
 use super::Ctx;
 use crate::kernel::abi;
@@ -10,9 +12,9 @@ use crate::kernel::instance::Instance;
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::Result;
-use crate::model::interface::{Direction, Mode};
-use crate::model::stats::{Counter, Stats};
-use crate::output::{JsonStyle, Report, document, table};
+use crate::model::interface::Direction;
+use crate::model::stats::Stats;
+use crate::output::Report;
 
 /// A tap may have this many frames fewer than its device before it is called blind: frames in flight, and those that
 /// drivers count and drop before the hook.
@@ -21,39 +23,6 @@ const MISSED_TOLERANCE: u64 = 64;
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
-
-#[derive(Default, Serialize)]
-struct Status {
-    healthy: bool,
-    directory: String,
-    interfaces: Vec<Interface>,
-    peers: Vec<PeerStatus>,
-    unaccounted: u64,
-    problems: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Interface {
-    interface: String,
-    direction: Direction,
-    mode: Option<Mode>,
-    seen: Counter,
-    /// Seconds until the tap stops by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stops_in_seconds: Option<u64>,
-    /// Programs of others that frames meet before the tap.
-    ahead: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct PeerStatus {
-    peer: String,
-    remote: String,
-    device: Option<String>,
-    neighbour: Option<String>,
-    sent: Counter,
-    lost: Counter,
-}
 
 /// Looks at everything, changes nothing.
 pub fn run(_: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
@@ -73,17 +42,15 @@ pub fn run(_: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
 }
 
 fn look_at_stage(instance: &Instance, status: &mut Status) -> Result<()> {
-    let mend = "any command that changes something mends it: ebmirror pin";
-    match instance.stage()? {
-        None => status.problems.push(format!("the stage device {} is gone, every copy is lost; {mend}", stage::BRIDGE)),
+    let bridge = stage::BRIDGE;
+    let problem = match instance.stage()? {
+        None => Some(format!("the stage device {bridge} is gone, every copy is lost")),
         Some(found) if !instance.stage_is_attached(found)? => {
-            status.problems.push(format!("somebody detached the program of {}; {mend}", stage::BRIDGE));
+            Some(format!("somebody detached the program of {bridge}, every copy is lost"))
         }
-        Some(_) if !stage::forwarding() => {
-            status.problems.push(format!("somebody switched forwarding off on {}; {mend}", stage::BRIDGE));
-        }
-        Some(_) => {}
-    }
+        Some(_) => stage::fault(instance.netlink())?,
+    };
+    status.problems.extend(problem.map(|problem| format!("{problem}: ebmirror pin mends it")));
     Ok(())
 }
 
@@ -169,51 +136,4 @@ fn look_at_peers(instance: &Instance, stats: &Stats, status: &mut Status) -> Res
         status.problems.push("no peer: ebmirror peer add NAME --tunnel vxlan --remote ADDR --vni N".to_owned());
     }
     Ok(())
-}
-
-impl Report for Status {
-    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
-        document("status", self, style)
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!("{}\n", if self.healthy { "healthy" } else { "NOT HEALTHY" });
-        for problem in &self.problems {
-            text += &format!("  - {problem}\n");
-        }
-        if !self.interfaces.is_empty() {
-            let rows = self.interfaces.iter().map(|row| {
-                vec![
-                    row.interface.clone(),
-                    row.direction.to_string(),
-                    row.mode.map_or_else(|| "-".to_owned(), |mode| mode.to_string()),
-                    row.seen.packets.to_string(),
-                    row.stops_in_seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s")),
-                    if row.ahead.is_empty() { "-".to_owned() } else { row.ahead.join(", ") },
-                ]
-            });
-            text += "\n";
-            text += &table(&["interface", "direction", "mode", ">seen", ">stops in", "ahead of the tap"], rows);
-        }
-        if !self.peers.is_empty() {
-            let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-            let rows = self.peers.iter().map(|row| {
-                vec![
-                    row.peer.clone(),
-                    row.remote.clone(),
-                    or_none(&row.device),
-                    or_none(&row.neighbour),
-                    row.sent.packets.to_string(),
-                    row.lost.packets.to_string(),
-                ]
-            });
-            text += "\n";
-            text += &table(&["peer", "remote", "device", "neighbour", ">sent", ">lost"], rows);
-        }
-        text + &format!("\nunaccounted {}\n", self.unaccounted)
-    }
-
-    fn exit(&self) -> u8 {
-        u8::from(!self.healthy)
-    }
 }

@@ -1,12 +1,17 @@
 //! `ebmirror stats`: the counters.
 
-use std::time::{Duration, Instant};
+mod watch;
+
+use std::time::Duration;
 
 use serde::Serialize;
 
+use watch::Rate;
+pub use watch::watch;
+
 use super::Ctx;
-use super::run::Interrupt;
 use crate::kernel::instance::Instance;
+use crate::kernel::interrupt::Interrupt;
 use crate::kernel::pins::Access;
 use crate::model::interface::InterfaceName;
 use crate::model::stats::{Counter, Reason, Stats};
@@ -42,14 +47,6 @@ pub(super) struct Counters {
     changed: Option<bool>,
 }
 
-/// Packets and bits a second.
-#[derive(Serialize)]
-struct Rate {
-    name: String,
-    packets_per_second: f64,
-    bits_per_second: f64,
-}
-
 /// Prints once, or again and again.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let stats = read(ctx, &args.interfaces, args.reset && !ctx.dry_run)?;
@@ -59,31 +56,6 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     };
     let interrupt = Interrupt::catch()?;
     watch(ctx, &args.interfaces, stats, Duration::from_secs(seconds.into()), &interrupt, || Ok(()))
-}
-
-/// Prints every interval until it is interrupted; `tick` runs before each. Returns the last reading.
-pub(super) fn watch(
-    ctx: &Ctx,
-    interfaces: &[InterfaceName],
-    first: Stats,
-    interval: Duration,
-    interrupt: &Interrupt,
-    mut tick: impl FnMut() -> Result<()>,
-) -> Result<Box<dyn Report>> {
-    let mut before = (Instant::now(), first);
-    loop {
-        let done = interrupt.wait(interval)?;
-        tick()?;
-        let now = (Instant::now(), read(ctx, interfaces, false)?);
-        let seconds = (now.0 - before.0).as_secs_f64();
-        let rates = Some(rates(&before.1, &now.1, seconds));
-        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, changed: None };
-        if done {
-            return Ok(Box::new(report));
-        }
-        ctx.printer.print(&report).map_err(|error| Error::io("write to stdout", &error))?;
-        before = now;
-    }
 }
 
 /// The counters of an instance; all empty when there is none.
@@ -112,26 +84,6 @@ pub(super) fn read(ctx: &Ctx, interfaces: &[InterfaceName], reset: bool) -> Resu
 
 fn not_attached(name: &InterfaceName) -> Error {
     Error::new(Code::NotFound, format!("{name} is not attached")).hint(format!("attach it: ebmirror attach {name}"))
-}
-
-fn rates(before: &Stats, now: &Stats, seconds: f64) -> Vec<Rate> {
-    let rate = |name: String, before: Option<Counter>, now: Counter| {
-        let grown = now - before.unwrap_or(now);
-        Rate {
-            name,
-            packets_per_second: grown.packets as f64 / seconds,
-            bits_per_second: grown.bytes as f64 * 8.0 / seconds,
-        }
-    };
-    let interfaces = now.interfaces.iter().map(|row| {
-        let old = before.interfaces.iter().find(|old| (old.ifindex, old.direction) == (row.ifindex, row.direction));
-        rate(format!("{} {}", row.interface, row.direction), old.map(|old| old.counters.seen), row.counters.seen)
-    });
-    let peers = now.peers.iter().map(|row| {
-        let old = before.peers.iter().find(|old| old.peer == row.peer);
-        rate(row.peer.to_string(), old.map(|old| old.counters.sent), row.counters.sent)
-    });
-    interfaces.chain(peers).collect()
 }
 
 impl Report for Counters {

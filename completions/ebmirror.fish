@@ -1,0 +1,279 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ebmirror_global_optspecs
+    string join \n j/json p/pretty n/netns= root= dry-run color= v/verbose q/quiet h/help V/version
+end
+
+function __fish_ebmirror_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ebmirror_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ebmirror_using_subcommand
+    set -l cmd (__fish_ebmirror_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s V -l version -d 'Print version'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "attach" -d 'Mirror interfaces'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "detach" -d 'Stop mirroring interfaces'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "pin" -d 'Load and pin the datapath with nothing attached, so that peers can be prepared'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "unpin" -d 'Remove everything of this instance'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "peer" -d 'Edit and list the collectors'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "run" -d 'Mirror interfaces as long as this command runs, and show the counters'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "stats" -d 'Show the counters'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "status" -d 'Is it working? One screen; exit code 1 when it is not'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "demo" -d 'Self-test: mirror real traffic across a throw-away network, and compare each copy with its original'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -f -a "generate" -d 'Write the manual pages and the completion scripts'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l direction -d 'Frames to mirror; another direction than before replaces it' -r -f -a "both\t'Received and sent frames'
+ingress\t'Received frames'
+egress\t'Sent frames'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l mode -d 'Kernel hook to use' -r -f -a "auto\t'TCX where the kernel has it (6.6 and later), else tc'
+tcx\t'TCX links'
+tc\t'clsact and cls_bpf'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l order -d 'Place among other programs [default: first on ingress, last on egress]' -r -f -a "first\t'Before all others'
+last\t'Behind all others'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l for -d 'Stop by itself after this time (90s, 10m, 2h), without a process' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l all -d 'All interfaces'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l mode -d 'Kernel hook of the stage\'s programs' -r -f -a "auto\t'TCX where the kernel has it (6.6 and later), else tc'
+tcx\t'TCX links'
+tc\t'clsact and cls_bpf'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l force -d 'Also when interfaces are attached, and what an instance left that was damaged or lost its pins'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "add" -d 'Send copies to one more collector'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "set" -d 'Change a peer; takes effect at once'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "del" -d 'Delete peers'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "rm" -d 'Delete peers'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "list" -d 'List the peers'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l tunnel -d 'Tunnel that carries the copies' -r -f -a "vxlan\t'VXLAN (RFC 7348): UDP, with a 24-bit VNI'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l remote -d 'IPv4 address of the collector' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l vni -d 'VXLAN network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l local -d 'Source address of the outer header, or auto [default: auto, the route chooses]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l port -d 'UDP destination port [default: 4789]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l ttl -d 'TTL of the outer header, 1 to 255 [default: 64]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dscp -d 'DSCP of the outer header, 0 to 63 [default: 0]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l remote -d 'IPv4 address of the collector' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l vni -d 'VXLAN network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l local -d 'Source address of the outer header, or auto [default: auto, the route chooses]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l port -d 'UDP destination port [default: 4789]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l ttl -d 'TTL of the outer header, 1 to 255 [default: 64]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dscp -d 'DSCP of the outer header, 0 to 63 [default: 0]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l direction -d 'Frames to mirror' -r -f -a "both\t'Received and sent frames'
+ingress\t'Received frames'
+egress\t'Sent frames'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l mode -d 'Kernel hook to use' -r -f -a "auto\t'TCX where the kernel has it (6.6 and later), else tc'
+tcx\t'TCX links'
+tc\t'clsact and cls_bpf'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l watch -d 'Again each SECS seconds, with rates, until Ctrl-C' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l reset -d 'Print the counters, then set them to zero'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l frames -d 'Show so many of the copies, a line each' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l no-offload -d 'Turn the offloads of the way to the collector off, as on a plain network card'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s p -l pretty -d 'The same, indented'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l dry-run -d 'Say what would change, and change nothing'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s q -l quiet -d 'Say less: no warnings'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
