@@ -16,11 +16,11 @@ const SOURCE: &str = "bpf/ebmirror.bpf.c";
 const OLDEST_CLANG: u32 = 13;
 
 fn main() {
-    println!("cargo:rerun-if-changed=bpf");
-    println!("cargo:rerun-if-env-changed=CLANG");
-    println!("cargo:rerun-if-env-changed=PATH");
+    println!("cargo::rerun-if-changed=bpf");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-env-changed=PATH");
     if let Err(message) = build() {
-        println!("cargo:error={}", message.replace('\n', "\ncargo:error="));
+        println!("cargo::error={}", message.replace('\n', "\ncargo::error="));
         exit(1);
     }
 }
@@ -54,7 +54,7 @@ fn build() -> Result<(), String> {
         .map_err(|error| format!("{error:#}"))?;
     // Tells one datapath from another in a pinned instance.
     let bytes = fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
-    println!("cargo:rustc-env=EBMIRROR_DATAPATH={}", fnv1a(&bytes));
+    println!("cargo::rustc-env=EBMIRROR_DATAPATH={}", fnv1a(&bytes));
     Ok(())
 }
 
@@ -114,10 +114,10 @@ fn link_statically(out_dir: &Path, arch: &str) -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     link(&elf, "libelf.a")?;
     link(&z, "libz.a")?;
-    println!("cargo:rustc-link-search=native={}", folder.display());
+    println!("cargo::rustc-link-search=native={}", folder.display());
     if let (true, Some(zstd)) = (needs_zstd, zstd) {
         link(&zstd, "libzstd.a")?;
-        println!("cargo:rustc-link-arg-bins=-lzstd");
+        println!("cargo::rustc-link-arg-bins=-lzstd");
     }
     Ok(())
 }

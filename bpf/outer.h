@@ -29,7 +29,7 @@ struct outer_header {
 
 _Static_assert(sizeof(struct outer_header) == OUTER_PAD + OUTER_OVERHEAD, "no hole");
 
-#define OUTER_PORT_FIRST 49152 /* RFC 7348, 4.1: the source port is from the dynamic range, 49152-65535 */
+#define OUTER_PORT_FIRST 49152 /* RFC 7348, 5: the source port is from the dynamic range, 49152-65535 */
 #define OUTER_PORT_MASK 0x3fff
 
 static __always_inline void outer_write_eth(struct ethhdr *eth, const __u8 *dest, const __u8 *source)
@@ -39,7 +39,7 @@ static __always_inline void outer_write_eth(struct ethhdr *eth, const __u8 *dest
 	eth->h_proto = bpf_htons(ETH_P_IP);
 }
 
-/* DF is clear (RFC 7348, 4.3 leaves it to the sender), so that a smaller path further on fragments and does not drop. */
+/* DF is clear, so that a smaller path further on fragments and does not drop. */
 static __always_inline void outer_write_ip(struct iphdr *ip, const struct ebm_peer *peer, __be32 source)
 {
 	__builtin_memset(ip, 0, sizeof(*ip));
@@ -52,7 +52,7 @@ static __always_inline void outer_write_ip(struct iphdr *ip, const struct ebm_pe
 	__builtin_memcpy(&ip->daddr, peer->remote, sizeof(ip->daddr));
 }
 
-/* RFC 7348, 4.1: the UDP checksum SHOULD be sent as zero. */
+/* RFC 7348, 5: the UDP checksum SHOULD be sent as zero. */
 static __always_inline void outer_write_udp(struct udphdr *udp, __be16 dest)
 {
 	udp->source = 0;

@@ -16,8 +16,17 @@ use crate::output::{JsonStyle, Report, document, table};
 /// ARPHRD_ETHER and ARPHRD_LOOPBACK of <linux/if_arp.h>: frames with an Ethernet header.
 const ETHERNET: [u16; 2] = [1, 772];
 
+const EXAMPLES: &str = "Examples:
+  ebmirror attach eth0                         both directions
+  ebmirror attach eth0 eth1 --direction ingress
+  ebmirror attach eth0 --for 10m               ends by itself
+  ebmirror -n blue attach eth0                 in the namespace blue
+
+Attaching again changes nothing. Frames are copied as soon as there is a peer: ebmirror peer add.";
+
 /// Arguments of `attach`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Interfaces to mirror
     #[arg(required = true, value_name = "IFACE")]

@@ -26,8 +26,17 @@ pub enum Command {
     Show(Show),
 }
 
+const EXAMPLES: &str = "Example:
+  ebmirror peer add ids --tunnel vxlan --remote 192.0.2.10 --vni 42
+
+The collector receives with any VXLAN device, for instance:
+  ip link add vx0 type vxlan id 42 dstport 4789 local 192.0.2.10; ip link set vx0 up
+
+The outer headers add 50 bytes: a frame that does not fit the path with them is lost as too_big.";
+
 /// Arguments of `peer add`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Add {
     /// Name of the new peer
     name: PeerName,
