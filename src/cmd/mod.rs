@@ -78,7 +78,7 @@ fn context(global: &Global) -> Result<Ctx> {
 }
 
 fn check_capable() -> Result<()> {
-    if features::capable().map_err(|error| Error::io("read the capabilities of this process", &error))? {
+    if features::may_use().map_err(|error| Error::io("read the capabilities of this process", &error))? {
         return Ok(());
     }
     Err(Error::new(Code::Permission, "this needs root (or CAP_BPF and CAP_NET_ADMIN)").hint("run it with sudo"))

@@ -149,6 +149,7 @@ impl Instance {
             self.attach_tap(bucket, link, direction, request)?;
             changed = true;
         }
+        self.return_clsact(bucket)?;
         Ok(changed)
     }
 
@@ -244,6 +245,15 @@ impl Instance {
         Ok(by_link || by_filter)
     }
 
+    /// Takes a clsact qdisc away that we made, once nobody uses it.
+    fn return_clsact(&self, bucket: usize) -> Result<()> {
+        let iface = self.ifaces.get(bucket);
+        if iface.clsact_ours == 1 && tc::remove_clsact_if_unused(&self.netlink, iface.ifindex)? {
+            self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), 0);
+        }
+        Ok(())
+    }
+
     /// Detaches our taps from an interface, which may be gone. True when something changed.
     pub fn detach(&self, ifindex: u32) -> Result<bool> {
         let mut changed = false;
@@ -256,10 +266,7 @@ impl Instance {
         }
         if let Some(bucket) = self.bucket(ifindex) {
             changed = true;
-            let iface = self.ifaces.get(bucket);
-            if iface.clsact_ours == 1
-                && let Err(error) = tc::remove_clsact_if_unused(&self.netlink, ifindex)
-            {
+            if let Err(error) = self.return_clsact(bucket) {
                 first_error = first_error.or(Some(error));
             }
             self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), 0);

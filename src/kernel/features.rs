@@ -33,11 +33,23 @@ fn parse_release(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
-/// Whether this process may use the kernel's BPF and networking: (effective) root, or CAP_BPF and CAP_NET_ADMIN.
-pub fn capable() -> io::Result<bool> {
+/// Whether this process may open maps and change the network: root, or CAP_BPF and CAP_NET_ADMIN.
+pub fn may_use() -> io::Result<bool> {
     const CAP_NET_ADMIN: u64 = 12;
-    const CAP_SYS_ADMIN: u64 = 21;
     const CAP_BPF: u64 = 39;
+    Ok(has_capability(CAP_NET_ADMIN)? && has_capability(CAP_BPF)?)
+}
+
+/// Whether it may load the datapath as well: without CAP_PERFMON the verifier allows no packet offset that depends on the
+/// packet (the length of an IP header).
+pub fn may_load() -> io::Result<bool> {
+    const CAP_PERFMON: u64 = 38;
+    Ok(may_use()? && has_capability(CAP_PERFMON)?)
+}
+
+/// CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, which kernel 5.8 split off it.
+fn has_capability(capability: u64) -> io::Result<bool> {
+    const CAP_SYS_ADMIN: u64 = 21;
     let status = std::fs::read_to_string("/proc/self/status")?;
     let effective = status
         .lines()
@@ -45,7 +57,7 @@ pub fn capable() -> io::Result<bool> {
         .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
         .unwrap_or(0);
     let has = |capability: u64| effective >> capability & 1 == 1;
-    Ok(has(CAP_NET_ADMIN) && (has(CAP_BPF) || has(CAP_SYS_ADMIN)))
+    Ok(has(capability) || (capability > 31 && has(CAP_SYS_ADMIN)))
 }
 
 #[cfg(test)]

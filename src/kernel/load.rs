@@ -53,16 +53,21 @@ pub fn verbose_log() {
         use std::io::Write;
         // A log that cannot be written is no reason to fail.
         let _ = std::io::stderr().write_all(text.as_bytes());
+        keep(&text);
     })));
 }
 
 /// Keeps libbpf's warnings until an error asks for them.
 pub fn quiet_log() {
     libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
-        if let Ok(mut log) = LOG.lock() {
-            log.push_str(&text);
-        }
+        keep(&text);
     })));
+}
+
+fn keep(text: &str) {
+    if let Ok(mut log) = LOG.lock() {
+        log.push_str(text);
+    }
 }
 
 fn load_failed(error: &libbpf_rs::Error) -> Error {
@@ -88,6 +93,13 @@ fn load_failed(error: &libbpf_rs::Error) -> Error {
 /// Loads programs and maps and pins them at `place`, which is locked; where maps are pinned already, the programs use
 /// those. Returns the hook that is to be used.
 pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
+    if !features::may_load().map_err(|error| Error::io("read the capabilities of this process", &error))? {
+        return Err(Error::new(
+            Code::Permission,
+            "loading the datapath needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)",
+        )
+        .hint("run it with sudo; commands that find it loaded do without CAP_PERFMON"));
+    }
     let mut storage = MaybeUninit::uninit();
     let mut open = EbmirrorSkelBuilder::default().open(&mut storage).map_err(|error| load_failed(&error))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {

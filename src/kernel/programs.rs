@@ -11,9 +11,8 @@ use crate::model::{Code, Error, Result};
 
 /// What libbpf-rs says, as this program's error.
 pub fn bpf_error(what: String, error: &libbpf_rs::Error) -> Error {
-    let raw = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
+    let raw = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
     match (raw, error.kind()) {
         (Some(raw), _) => Error::io(what, &io::Error::from_raw_os_error(raw)),
         (None, libbpf_rs::ErrorKind::PermissionDenied) => Error::io(what, &io::Error::from_raw_os_error(libc::EPERM)),

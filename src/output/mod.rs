@@ -93,6 +93,15 @@ impl Printer {
         }
     }
 
+    /// Before a report that replaces the one before, on a terminal.
+    pub fn clear_screen(&self) {
+        let mut stdout = io::stdout();
+        if self.json.is_none() && stdout.is_terminal() {
+            // The report that follows tells when stdout is closed.
+            let _ = stdout.write_all(b"\x1b[H\x1b[2J");
+        }
+    }
+
     /// A warning on stderr.
     pub fn warn(&self, text: &str) {
         if !self.quiet {

@@ -43,16 +43,22 @@ pub(super) struct Counters {
     seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rates: Option<Vec<Rate>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<bool>,
+    #[serde(flatten)]
+    reset: Option<Reset>,
+}
+
+#[derive(Serialize)]
+struct Reset {
+    changed: bool,
+    dry_run: bool,
 }
 
 /// Prints once, or again and again.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let stats = read(ctx, &args.interfaces, args.reset && !ctx.dry_run)?;
     let Some(seconds) = args.watch else {
-        let changed = args.reset.then_some(stats != Stats::default());
-        return Ok(Box::new(Counters { stats, seconds: None, rates: None, changed }));
+        let reset = args.reset.then_some(Reset { changed: stats != Stats::default(), dry_run: ctx.dry_run });
+        return Ok(Box::new(Counters { stats, seconds: None, rates: None, reset }));
     };
     let interrupt = Interrupt::catch()?;
     watch(ctx, &args.interfaces, stats, Duration::from_secs(seconds.into()), &interrupt, || Ok(()))

@@ -36,10 +36,11 @@ pub fn watch(
         let now = (Instant::now(), read(ctx, interfaces, false)?);
         let seconds = (now.0 - before.0).as_secs_f64();
         let rates = Some(rates(&before.1, &now.1, seconds));
-        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, changed: None };
+        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, reset: None };
         if done {
             return Ok(Box::new(report));
         }
+        ctx.printer.clear_screen();
         let read_on = ctx.printer.print(&report).map_err(|error| Error::io("write to stdout", &error))?;
         if !read_on {
             return Ok(Box::new(Silence));

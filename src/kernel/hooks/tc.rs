@@ -126,17 +126,17 @@ pub fn replace(
     Ok(())
 }
 
-/// Removes a clsact qdisc that we made, when no filter is left in it.
-pub fn remove_clsact_if_unused(netlink: &Netlink, ifindex: u32) -> Result<()> {
+/// Removes a clsact qdisc in which no filter is left. True when it is gone.
+pub fn remove_clsact_if_unused(netlink: &Netlink, ifindex: u32) -> Result<bool> {
     for direction in Direction::ALL {
         if !filters(netlink, ifindex, direction)?.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
     }
-    if ingress_qdisc(netlink, ifindex)?.as_deref() != Some("clsact") {
-        return Ok(());
+    if ingress_qdisc(netlink, ifindex)?.as_deref() == Some("clsact") {
+        netlink.delete_clsact(ifindex).map_err(|error| error.context("delete the clsact qdisc"))?;
     }
-    netlink.delete_clsact(ifindex).map_err(|error| error.context("delete the clsact qdisc"))
+    Ok(true)
 }
 
 #[cfg(test)]
