@@ -49,7 +49,7 @@ fn build() -> Result<(), String> {
         .source(SOURCE)
         .obj(&object)
         .clang(newest_clang()?)
-        .clang_args(["-mcpu=v3", "-Wall", "-Wextra", "-fno-stack-protector", &format!("-isystem{multiarch}")])
+        .clang_args(["-mcpu=v3", "-Wall", "-Wextra", &format!("-isystem{multiarch}")])
         .build_and_generate(out_dir.join("ebmirror.skel.rs"))
         .map_err(|error| format!("{error:#}"))?;
     // Tells one datapath from another in a pinned instance.

@@ -89,7 +89,8 @@ struct ebm_meta {
 /* ebm_config, one element a generation. */
 struct ebm_config {
 	__u32 destination_count;
-	__u32 reserved;
+	__u16 port_be; /* the destinations' UDP port; 0 when they have several */
+	__u16 reserved;
 	__u8 destinations[EBM_LIMIT_PEERS]; /* peer slots */
 };
 

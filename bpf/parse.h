@@ -32,9 +32,13 @@ struct parse_ip6_extension {
 struct parse_key {
 	__u32 hash;	  /* of the flow, the same in both directions */
 	__u32 headers;	  /* bytes up to the transport payload: what each segment of a super-packet repeats */
+	__u32 network;	  /* offset of the IP header */
+	__u32 transport;  /* offset of what stands behind the IP headers */
 	__be16 ether_type; /* behind the tags */
+	__be16 dest_port; /* 0 where there is none */
 	__u8 protocol;	  /* IP protocol; 0 for other frames */
 	bool fragment;	  /* an IP fragment, the first included */
+	__u16 reserved;
 };
 
 /* 0, or a negative error when the frame ends before `length` bytes. */
@@ -76,6 +80,7 @@ static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset,
 	__u8 data_offset;
 
 	key->headers = offset;
+	key->transport = offset;
 	if (key->fragment)
 		return;
 	switch (key->protocol) {
@@ -93,8 +98,10 @@ static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset,
 	default:
 		return;
 	}
-	if (parse_read(skb, offset, &ports, sizeof(ports)) == 0)
-		key->hash = parse_pair(key->hash, ports.source, ports.dest);
+	if (parse_read(skb, offset, &ports, sizeof(ports)) < 0)
+		return;
+	key->dest_port = ports.dest;
+	key->hash = parse_pair(key->hash, ports.source, ports.dest);
 }
 
 static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
@@ -170,6 +177,7 @@ __noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key)
 		offset += sizeof(tag);
 	}
 	key->headers = offset;
+	key->network = offset;
 	if (key->ether_type == bpf_htons(ETH_P_IP)) {
 		parse_ipv4(skb, offset, key);
 	} else if (key->ether_type == bpf_htons(ETH_P_IPV6)) {

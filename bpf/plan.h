@@ -32,7 +32,7 @@ struct encap_run {
 	__u32 by_neighbour;
 	struct outer_header outer;
 	__u8 inner[ETH_HLEN + VLAN_TAGS * sizeof(struct vlan_tag)]; /* stands right behind it */
-	__u8 reserved[6];
+	__u8 reserved[2];
 };
 
 _Static_assert(__builtin_offsetof(struct encap_run, inner) ==

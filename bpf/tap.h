@@ -10,6 +10,7 @@
 #define EBM_TAP_H
 
 #include "job.h"
+#include "own.h"
 #include "parse.h"
 
 /*
@@ -68,7 +69,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	parse_frame(skb, &key);
 	parse_key_size(skb, &key, &size);
 	stats_count(&stats->seen, &size);
-	if (skb->mark == control->mark) {
+	if (skb->mark == control->mark || (own_may_be(&key, config) && own_copy(skb, &key, active))) {
 		stats_count(&stats->own, &size);
 		return;
 	}
