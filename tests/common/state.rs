@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
@@ -250,47 +251,53 @@ pub fn strace(mounts: &Mounts, host: &Host, options: &[&str], args: &[&str]) -> 
     Outcome::of(command, &format!("strace {} ebmirror {}", options.join(" "), args.join(" ")))
 }
 
-/// The system calls of `ebmirror ARGS` that change something beyond its process, each as the name and the how-many-th of
-/// that name it is: where a crash or an error makes a difference.
+/// The system calls of `ebmirror ARGS` that change something beyond its process, each as its name and the how-many-th of
+/// that name it is: where a crash makes a difference. Of several alike in a row the first and the last.
 pub fn changing_calls(mounts: &Mounts, host: &Host, args: &[&str]) -> Vec<(String, usize)> {
-    let mut command = mounts.command("strace");
-    let names = "bpf,sendto,sendmsg,unlink,unlinkat,rename,renameat2,mkdir,rmdir,ioctl,mmap";
-    // Its output goes to stderr, behind a mark of its own; that of the binary to stdout.
-    command.args(["-f", "-qq", "-e", &format!("trace={names}"), EBMIRROR, "--netns", &host.path()]).args(args);
-    let outcome = Outcome::of(command, &format!("strace ebmirror {}", args.join(" "))).ok();
-    let reading = [
+    const TRACED: &str = "bpf,sendto,unlink,rename,mkdir,rmdir";
+    const READING: [&str; 13] = [
         "BPF_MAP_LOOKUP_ELEM",
+        "BPF_MAP_CREATE",
+        "BPF_MAP_FREEZE",
         "BPF_OBJ_GET",
+        "BPF_PROG_LOAD",
         "BPF_PROG_GET_FD_BY_ID",
         "BPF_PROG_QUERY",
-        "BPF_LINK_GET",
-        "BPF_MAP_GET",
-        "BPF_BTF_GET",
-        "BPF_PROG_LOAD",
-        "BPF_MAP_CREATE",
+        "BPF_PROG_BIND_MAP",
         "BPF_BTF_LOAD",
-        "BPF_MAP_FREEZE",
+        "BPF_???",
         "RTM_GET",
-        "PROT_READ",
-        "PROT_NONE",
-        "MAP_ANONYMOUS",
-        "ETHTOOL_G",
+        ") = -1 ",
+        ") = ?",
     ];
-    let mut seen = std::collections::BTreeMap::<String, usize>::new();
-    let mut calls = Vec::new();
+    let mut command = mounts.command("strace");
+    command.args(["-f", "-qq", "-e", &format!("trace={TRACED}"), "-e", "signal=none", "-o", "|cat >&2"]);
+    command.args([EBMIRROR, "--netns", &host.path()]).args(args);
+    let outcome = Outcome::of(command, &format!("strace ebmirror {}", args.join(" "))).ok();
+    let mut seen = BTreeMap::<&str, usize>::new();
+    let mut calls: Vec<(String, usize, &str)> = Vec::new();
     for line in outcome.stderr.lines() {
-        let Some((name, rest)) = line.split_once('(') else { continue };
-        let name = name.rsplit(' ').next().unwrap().to_owned();
-        if !names.split(',').any(|known| known == name) {
+        let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let Some((name, rest)) = line.split_once('(').filter(|(name, _)| TRACED.split(',').any(|known| known == *name))
+        else {
             continue;
-        }
-        let count = seen.entry(name.clone()).or_default();
+        };
+        let count = seen.entry(name).or_default();
         *count += 1;
-        if matches!(name.as_str(), "mmap" | "ioctl") || reading.iter().any(|word| rest.contains(word)) {
-            continue;
+        let kind = match name {
+            "bpf" => rest.split(',').next().unwrap_or_default(),
+            "sendto" => rest.split("nlmsg_type=").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_default(),
+            _ => name,
+        };
+        let attach = kind.starts_with("BPF_LINK") || rest.contains("attach_type");
+        if attach || !READING.iter().any(|word| rest.contains(word)) {
+            calls.push((name.to_owned(), *count, kind));
         }
-        calls.push((name, *count));
     }
     assert!(calls.len() > 1, "no calls in {}", outcome.stderr);
-    calls
+    let alike = |a: usize, b: usize| calls.get(a).map(|call| call.2) == calls.get(b).map(|call| call.2);
+    (0..calls.len())
+        .filter(|at| *at == 0 || !alike(at - 1, *at) || !alike(*at, at + 1))
+        .map(|at| (calls[at].0.clone(), calls[at].1))
+        .collect()
 }
