@@ -30,14 +30,20 @@ fn main() -> ExitCode {
 
 /// What clap says; as a document when the command line asked for one, which clap cannot tell any more.
 fn report_usage(arguments: &[std::ffi::OsString], error: &clap::Error) -> ExitCode {
-    let options = || arguments.iter().skip(1).filter_map(|argument| argument.to_str()).take_while(|text| *text != "--");
-    // A letter that takes a value (-n NS) ends the flags of its argument.
-    let flags = |text: &str| text.strip_prefix('-').map(|rest| rest.split('n').next().unwrap_or_default().to_owned());
-    let has = |long: &str, short: char| {
-        options()
-            .any(|text| text == long || (!text.starts_with("--") && flags(text).is_some_and(|f| f.contains(short))))
-    };
-    let json = match (has("--json", 'j'), has("--pretty", 'p')) {
+    let mut flags = String::new();
+    let mut words = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).take_while(|text| *text != "--");
+    while let Some(word) = words.next() {
+        match word {
+            "--json" => flags.push('j'),
+            "--pretty" => flags.push('p'),
+            // These take the next word.
+            "-n" | "--netns" | "--root" | "--color" => drop(words.next()),
+            _ if word.starts_with("--") => {}
+            // A letter that takes a value (-nNS) ends the flags of its word.
+            _ => flags.extend(word.strip_prefix('-').and_then(|rest| rest.split('n').next())),
+        }
+    }
+    let json = match (flags.contains('j'), flags.contains('p')) {
         (_, true) => Some(JsonStyle::Pretty),
         (true, false) => Some(JsonStyle::Compact),
         _ => None,

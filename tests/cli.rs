@@ -1,6 +1,8 @@
 //! What the command line says and how it ends: exit codes, messages with their remedies, one JSON document, and nothing
 //! changed where nothing should be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 mod common;
 #[path = "common/state.rs"]
 mod state;

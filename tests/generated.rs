@@ -1,5 +1,7 @@
 //! The manual pages, the completion scripts and the README are those of this command line.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

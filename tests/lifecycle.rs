@@ -1,5 +1,7 @@
 //! A mirror's life: attached, changed, crashed into, mended, removed; and production does not notice.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 mod common;
 #[path = "common/state.rs"]
 mod state;

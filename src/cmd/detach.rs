@@ -33,11 +33,9 @@ struct Detached {
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let access = if ctx.dry_run { Access::Read } else { Access::Write };
     let instance = Instance::open(&ctx.place, access)?;
-    let attached: Vec<(u32, String)> = instance
-        .iter()
-        .flat_map(Instance::interfaces)
-        .map(|(_, iface)| (iface.ifindex, abi::text(&iface.name)))
-        .collect();
+    let interfaces = instance.as_ref().map_or(Ok(Vec::new()), Instance::interfaces)?;
+    let attached: Vec<(u32, String)> =
+        interfaces.iter().map(|(_, iface)| (iface.ifindex, abi::text(&iface.name))).collect();
     let chosen = if args.all { attached } else { choose(&args.interfaces, &attached)? };
 
     let mut report = Detached { detached: Vec::new(), changed: !chosen.is_empty(), dry_run: ctx.dry_run };

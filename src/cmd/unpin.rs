@@ -28,11 +28,15 @@ struct Unpinned {
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let mut report = Unpinned { removed: Vec::new(), changed: false, dry_run: ctx.dry_run };
     let access = if ctx.dry_run { Access::Read } else { Access::Write };
-    match Instance::open(&ctx.place, access) {
-        Ok(Some(instance)) => remove(instance, args, ctx, &mut report)?,
-        Ok(None) => {}
+    let removed = match Instance::open(&ctx.place, access) {
+        Ok(Some(instance)) => remove(instance, args, ctx, &mut report),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match removed {
+        // What cannot be removed in order is swept away below.
         Err(error) if error.code == Code::Damaged && args.force => {}
-        Err(error) => return Err(error),
+        other => other?,
     }
     if args.force {
         report.removed.extend(instance::sweep(&ctx.place, ctx.dry_run)?);
@@ -45,7 +49,7 @@ fn remove(instance: Instance, args: &Args, ctx: &Ctx, report: &mut Unpinned) -> 
     if !ctx.dry_run {
         instance.reap()?;
     }
-    let attached = instance.interfaces();
+    let attached = instance.interfaces()?;
     let names: Vec<_> = attached.iter().map(|(_, iface)| abi::text(&iface.name)).collect();
     if !attached.is_empty() && !args.force {
         return Err(Error::new(Code::Conflict, format!("interfaces are attached: {}", names.join(" ")))

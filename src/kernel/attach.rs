@@ -1,6 +1,7 @@
 //! Attaching the taps to interfaces and detaching them. Idempotent: what is attached is looked at first, ours is kept or
 //! replaced, a second copy is never added, and what others attached is not touched.
 
+use std::collections::HashMap;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -51,14 +52,24 @@ pub fn boot_time_ns() -> Result<u64> {
 }
 
 impl Instance {
-    /// The interfaces of the table with their buckets, in the order of their names.
-    pub fn interfaces(&self) -> Vec<(usize, Iface)> {
+    /// The interfaces of the table with their buckets, in the order of their names: those that they have now, and of
+    /// devices that are gone those that they had.
+    pub fn interfaces(&self) -> Result<Vec<(usize, Iface)>> {
         let mut found: Vec<_> = (0..BUCKETS)
             .map(|bucket| (bucket, self.ifaces.get(bucket)))
             .filter(|(_, iface)| iface.ifindex != 0)
             .collect();
+        if !found.is_empty() {
+            let links = self.netlink.links().map_err(|error| error.context("list the devices"))?;
+            let names: HashMap<u32, String> = links.into_iter().map(|link| (link.ifindex, link.name)).collect();
+            for (_, iface) in &mut found {
+                if let Some(name) = names.get(&iface.ifindex) {
+                    set_name(iface, name);
+                }
+            }
+        }
         found.sort_by_key(|(_, iface)| (abi::text(&iface.name), iface.ifindex));
-        found
+        Ok(found)
     }
 
     fn bucket(&self, ifindex: u32) -> Option<usize> {
@@ -219,7 +230,7 @@ impl Instance {
                 .hint("detach one: ebmirror status, ebmirror detach IFACE")
         };
         let mut used = [false; INTERFACES];
-        for (_, iface) in self.interfaces() {
+        for (_, iface) in self.interfaces()? {
             used[iface.slot as usize % INTERFACES] = true;
         }
         let slot = used.iter().position(|used| !used).ok_or_else(full)?;
@@ -228,9 +239,7 @@ impl Instance {
         iface.slot = slot as u32;
         iface.device_rx = link.rx_packets;
         iface.device_tx = link.tx_packets;
-        let name = link.name.as_bytes();
-        let length = name.len().min(iface.name.len() - 1);
-        iface.name[..length].copy_from_slice(&name[..length]);
+        set_name(&mut iface, &link.name);
         // The slot's last owner may have been detached a moment ago.
         self.grace.wait()?;
         self.begin_iface_counters(iface.slot)?;
@@ -278,7 +287,7 @@ impl Instance {
     pub fn reap(&self) -> Result<Vec<String>> {
         let now = boot_time_ns()?;
         let mut reaped = Vec::new();
-        for (_, iface) in self.interfaces() {
+        for (_, iface) in self.interfaces()? {
             let expired = iface.expires_ns != 0 && now >= iface.expires_ns;
             if expired || self.device(iface.ifindex)?.is_none() {
                 self.detach(iface.ifindex)?;
@@ -308,6 +317,13 @@ impl Instance {
     pub fn device(&self, ifindex: u32) -> Result<Option<Link>> {
         self.netlink.link_by_index(ifindex).map_err(|error| error.context("look at a device"))
     }
+}
+
+/// Device names have 15 bytes at most.
+fn set_name(iface: &mut Iface, name: &str) {
+    iface.name.fill(0);
+    let length = name.len().min(iface.name.len() - 1);
+    iface.name[..length].copy_from_slice(&name.as_bytes()[..length]);
 }
 
 fn buckets_of(ifindex: u32) -> impl Iterator<Item = usize> {

@@ -93,7 +93,7 @@ impl Instance {
     /// Fills in the interfaces. Returns the packets of all copies asked for, also on interfaces that are detached.
     fn read_interfaces(&self, stats: &mut Stats) -> Result<u64> {
         let mut owners = vec![None; INTERFACES];
-        for (_, iface) in self.interfaces() {
+        for (_, iface) in self.interfaces()? {
             if let Some(owner) = owners.get_mut(iface.slot as usize) {
                 *owner = Some(iface);
             }
@@ -169,7 +169,7 @@ impl Instance {
                 self.if_base.set(index, &IfaceStats::zeroed())?;
             }
         }
-        for (bucket, iface) in self.interfaces() {
+        for (bucket, iface) in self.interfaces()? {
             if let Some(device) = self.device(iface.ifindex)? {
                 self.begin_device_counters(bucket, &device);
             }

@@ -191,7 +191,7 @@ impl Instance {
             let index = load::PROGRAMS.iter().position(|known| *known == name).unwrap_or(0);
             tc::replace(&self.netlink, ifindex, direction, old[index], program.as_fd(), name)
         };
-        for (_, iface) in self.interfaces() {
+        for (_, iface) in self.interfaces()? {
             for direction in Direction::ALL {
                 let link = self.place.link(iface.ifindex, direction);
                 swap(iface.ifindex, direction, load::tap(direction), &link)?;

@@ -1,6 +1,5 @@
 //! Typed access to the pinned maps.
 
-use std::fs;
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::num::NonZeroUsize;
@@ -13,11 +12,12 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use nix::sys::mman::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 
 use super::abi::{Pod, Sum};
-use super::programs::bpf_error;
+use super::programs::{self, bpf_error};
 use crate::model::{Code, Error, Result};
 
 fn open(path: &Path) -> Result<MapHandle> {
-    if !path.exists() && fs::symlink_metadata(path).is_err() {
+    // libbpf-rs does not tell the error number; this does.
+    if programs::open_pin(path)?.is_none() {
         return Err(damaged(path, "it is missing"));
     }
     MapHandle::from_pinned_path(path).map_err(|error| bpf_error(format!("open the map {}", path.display()), &error))

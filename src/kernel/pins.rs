@@ -73,9 +73,12 @@ impl Place {
         loop {
             let mut builder = DirBuilder::new();
             builder.mode(0o700);
-            let made =
-                builder.recursive(true).create(&self.root).and_then(|()| builder.recursive(false).create(&self.dir));
-            match made {
+            builder
+                .recursive(true)
+                .create(&self.root)
+                .map_err(|error| Error::io(format!("create {}", self.root.display()), &error))?;
+            let Some(_) = open_trusted(&self.root)? else { continue };
+            match builder.recursive(false).create(&self.dir) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 // A command that removed the last instance removed the root as well.

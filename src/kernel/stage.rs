@@ -18,6 +18,9 @@ pub const PORT: &str = "ebm1";
 /// The port's other end.
 pub const PORT_PEER: &str = "ebm1p";
 
+/// Locally administered, "ebm"; the rest is random.
+const MAC_PREFIX: [u8; 4] = [0x02, 0x65, 0x62, 0x6d];
+/// For people who look at their devices.
 const ALIAS: &str = "ebmirror: works on copies, carries no traffic of its own";
 /// The largest the kernel allows; below 1280 IPv6 is switched off on the device.
 const MTU: u32 = 65_535;
@@ -38,9 +41,10 @@ pub fn is_stage_name(name: &str) -> bool {
     [BRIDGE, PORT, PORT_PEER].contains(&name)
 }
 
-/// Whether this device is one of the stage's, and made by ebmirror.
+/// Whether this device is one of the stage's, and made by ebmirror: told by its MAC address, which it has from the first moment
+/// on; an alias comes later, and a command may die in between.
 pub fn is_ours(link: &Link) -> bool {
-    is_stage_name(&link.name) && link.alias.as_deref() == Some(ALIAS)
+    is_stage_name(&link.name) && link.mac.is_some_and(|mac| mac.starts_with(&MAC_PREFIX))
 }
 
 fn failed(what: &str) -> impl Fn(super::netlink::Error) -> Error {
@@ -69,7 +73,7 @@ pub fn check_free(netlink: &Netlink) -> Result<()> {
     for name in [BRIDGE, PORT, PORT_PEER] {
         let found = netlink.link_by_name(name).map_err(failed(&format!("look for {name}")))?;
         let Some(link) = found else { continue };
-        if link.alias.as_deref() != Some(ALIAS) {
+        if !is_ours(&link) {
             return Err(Error::new(Code::Conflict, format!("there is a device {name}, and it is not ebmirror's"))
                 .hint(format!("rename or remove it: ip link show dev {name}")));
         }
@@ -101,7 +105,7 @@ fn build(netlink: &Netlink) -> Result<Stage> {
             _ => new,
         }
     })?;
-    let port = netlink.add_veth(PORT, PORT_PEER, MTU, None).map_err(|error| {
+    let port = netlink.add_veth_with_macs([PORT, PORT_PEER], [random_mac()?, random_mac()?], MTU).map_err(|error| {
         let new = error.context(&format!("create the veth pair {PORT}"));
         match error.raw_os_error() {
             Some(libc::EOPNOTSUPP) => Error { code: Code::Unsupported, ..new }.hint("load the module: modprobe veth"),
@@ -227,10 +231,10 @@ pub fn remove(netlink: &Netlink) -> Result<()> {
     Ok(())
 }
 
-/// A locally administered unicast address that no other device is likely to have.
+/// An address that says whose it is, and that no other device is likely to have.
 fn random_mac() -> Result<[u8; 6]> {
     let mut mac = [0; 6];
     super::load::random(&mut mac)?;
-    mac[0] = mac[0] & 0xfe | 0x02;
+    mac[..MAC_PREFIX.len()].copy_from_slice(&MAC_PREFIX);
     Ok(mac)
 }

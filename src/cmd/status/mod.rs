@@ -56,7 +56,7 @@ fn look_at_stage(instance: &Instance, status: &mut Status) -> Result<()> {
 
 fn look_at_interfaces(instance: &Instance, stats: &Stats, status: &mut Status) -> Result<()> {
     let now = boot_time_ns()?;
-    for (_, iface) in instance.interfaces() {
+    for (_, iface) in instance.interfaces()? {
         let name = abi::text(&iface.name);
         let Some(device) = instance.device(iface.ifindex)? else {
             status.problems.push(format!("the interface {name} is gone: ebmirror detach {name}"));

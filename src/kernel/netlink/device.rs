@@ -53,13 +53,33 @@ impl Netlink {
     /// # Errors
     /// The kernel's: `EEXIST` when a name is taken, `EINVAL` for a name or an MTU that it does not allow.
     pub fn add_veth(&self, name: &str, peer_name: &str, mtu: u32, peer_netns: Option<BorrowedFd<'_>>) -> Result<u32> {
+        let peer_netns = peer_netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd()));
+        self.create_veth(name, peer_name, mtu, Vec::new(), peer_netns.into_iter().collect())
+    }
+
+    /// The same, both ends here, with these MAC addresses from the first moment on.
+    ///
+    /// # Errors
+    /// Those of [`Netlink::add_veth`].
+    pub fn add_veth_with_macs(&self, names: [&str; 2], macs: [[u8; 6]; 2], mtu: u32) -> Result<u32> {
+        let [own, peer] = macs.map(|mac| vec![LinkAttribute::Address(mac.to_vec())]);
+        self.create_veth(names[0], names[1], mtu, own, peer)
+    }
+
+    fn create_veth(
+        &self,
+        name: &str,
+        peer_name: &str,
+        mtu: u32,
+        mut own: Vec<LinkAttribute>,
+        peer: Vec<LinkAttribute>,
+    ) -> Result<u32> {
         check_name(peer_name)?;
-        let mut peer = LinkMessage::default();
-        peer.attributes = vec![LinkAttribute::IfName(peer_name.to_owned()), LinkAttribute::Mtu(mtu)];
-        if let Some(netns) = peer_netns {
-            peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        }
-        self.create(name, InfoKind::Veth, InfoData::Veth(InfoVeth::Peer(peer)), vec![LinkAttribute::Mtu(mtu)])
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(peer_name.to_owned()), LinkAttribute::Mtu(mtu)];
+        message.attributes.extend(peer);
+        own.push(LinkAttribute::Mtu(mtu));
+        self.create(name, InfoKind::Veth, InfoData::Veth(InfoVeth::Peer(message)), own)
     }
 
     /// Makes a vxlan device that receives on `local` (`dstport` in host byte order, `vni` up to 24 bits), learns
