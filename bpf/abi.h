@@ -120,7 +120,8 @@ struct ebm_iface {
 	__u8 name[16];
 	__u8 directions;  /* enum ebm_direction, both = 3 */
 	__u8 clsact_ours; /* 1: we made the qdisc, and take it away again when nobody else uses it */
-	__u8 reserved[6];
+	__u8 reserved[2];
+	__u32 stopped;	  /* 1: the tap found that its clones go to a device that is not the stage */
 };
 
 /* The unit is the original frame on the wire: a super-packet counts its segments. */

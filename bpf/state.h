@@ -106,7 +106,7 @@ static __always_inline const struct ebm_peer *peer_get(__u32 active, __u32 slot)
 }
 
 /* NULL for an interface that is not in the table: one that is being attached or detached. */
-static __always_inline const struct ebm_iface *iface_find(__u32 ifindex)
+static __always_inline struct ebm_iface *iface_find(__u32 ifindex)
 {
 	/* Knuth's multiplicative hash: device numbers come in runs, and runs from different times collide. */
 	__u32 first = ifindex * 0x9e3779b1U >> (32 - 10);
@@ -114,7 +114,7 @@ static __always_inline const struct ebm_iface *iface_find(__u32 ifindex)
 	_Static_assert(EBM_LIMIT_BUCKETS == 1 << 10, "the shift leaves as many bits");
 	for (__u32 probe = 0; probe < EBM_LIMIT_PROBES; probe++) {
 		__u32 bucket = (first + probe) & (EBM_LIMIT_BUCKETS - 1);
-		const struct ebm_iface *iface = bpf_map_lookup_elem(&ebm_ifaces, &bucket);
+		struct ebm_iface *iface = bpf_map_lookup_elem(&ebm_ifaces, &bucket);
 
 		if (iface && iface->ifindex == ifindex)
 			return iface;

@@ -15,14 +15,18 @@
 
 /*
  * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
+ *
+ * A device took it that is not the stage: the mirrored device was moved into another network namespace, where the stage's
+ * number is somebody else's, or the stage was deleted and its number given away. No further frame may go there.
  */
-static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, __u32 word, __u32 hash,
-				      const struct stats_size *size)
+static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
+				      __u32 word, __u32 hash, const struct stats_size *size)
 {
 	__u32 mark = skb->mark;
 	__u32 cb[JOB_CB_WORDS];
 	__u64 *reached = scratch_get();
 	__u64 before;
+	long result;
 
 	if (!reached)
 		return false;
@@ -31,11 +35,15 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 		cb[i] = skb->cb[i];
 	job_to_stage(skb, word, hash, size);
 	skb->mark = control->mark;
-	bpf_clone_redirect(skb, control->stage_ifindex, 0);
+	result = bpf_clone_redirect(skb, control->stage_ifindex, 0);
 	skb->mark = mark;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	return *reached != before;
+	if (*reached != before)
+		return true;
+	if (result >= 0)
+		iface->stopped = 1;
+	return false;
 }
 
 /* Of the super-packets the stage can grow those that bpf_skb_adjust_room takes: TCP, no tag in the payload. */
@@ -50,14 +58,14 @@ static __always_inline bool tap_is_direct(const struct __sk_buff *skb, const str
 static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
 {
 	const struct ebm_control *control = control_get();
-	const struct ebm_iface *iface = iface_find(skb->ifindex);
+	struct ebm_iface *iface = iface_find(skb->ifindex);
 	const struct ebm_config *config;
 	struct ebm_iface_stats *stats;
 	struct parse_key key = {};
 	struct stats_size size, copies;
 	__u32 active, word;
 
-	if (!control || !iface || !(iface->directions & direction))
+	if (!control || !iface || !(iface->directions & direction) || iface->stopped)
 		return;
 	if (iface->expires_ns && bpf_ktime_get_boot_ns() >= iface->expires_ns)
 		return;
@@ -81,7 +89,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	word = active | (tap_is_direct(skb, &key) ? JOB_DIRECT : 0);
 	copies.packets = size.packets * config->destination_count;
 	copies.bytes = size.bytes * config->destination_count;
-	if (tap_clone(skb, control, word, key.hash, &size)) {
+	if (tap_clone(skb, control, iface, word, key.hash, &size)) {
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);
 	} else {

@@ -297,6 +297,19 @@ impl Instance {
         Ok(reaped)
     }
 
+    /// Lets taps go on that found no stage, now that there is one again. Those of devices that left the namespace stay
+    /// stopped. True when there was one.
+    pub(super) fn restart_taps(&self) -> Result<bool> {
+        let mut restarted = false;
+        for (bucket, iface) in self.interfaces()? {
+            if iface.stopped != 0 && self.device(iface.ifindex)?.is_some() {
+                self.ifaces.store_u32(bucket, offset_of!(Iface, stopped), 0);
+                restarted = true;
+            }
+        }
+        Ok(restarted)
+    }
+
     /// The taps of this interface stop by themselves after this time.
     pub fn renew(&self, ifindex: u32, duration: Duration) -> Result<()> {
         let Some(bucket) = self.bucket(ifindex) else {

@@ -48,6 +48,13 @@ impl Instance {
         }
     }
 
+    /// The instance of this place, mended where others undid something, to be changed. None when there is none.
+    pub fn open_mended(place: &Place) -> Result<Option<Self>> {
+        let Some(instance) = Self::open(place, Access::Write)? else { return Ok(None) };
+        instance.mend(ModeChoice::Auto)?;
+        Ok(Some(instance))
+    }
+
     /// The instance of this place, to be changed; made when there is none, mended where others undid something. True
     /// when it was.
     pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<(Self, bool)> {
@@ -158,13 +165,15 @@ impl Instance {
         if let Some(stage) = stage
             && self.stage_is_attached(stage)?
         {
-            return Ok(stage::mend(&self.netlink)? || other_version);
+            let mended = stage::mend(&self.netlink)?;
+            return Ok(self.restart_taps()? || mended || other_version);
         }
         self.detach_stage()?;
         stage::remove(&self.netlink)?;
         let stage = stage::create(&self.netlink)?;
         attach_stage(&self.place, &self.netlink, stage, self.stage_mode()?)?;
         self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
+        self.restart_taps()?;
         Ok(true)
     }
 

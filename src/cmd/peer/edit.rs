@@ -64,8 +64,7 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
 /// Changes a peer; what is not given stays.
 pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let netlink = open_netlink()?;
-    let access = if ctx.dry_run { Access::Read } else { Access::Write };
-    let instance = Instance::open(&ctx.place, access)?.ok_or_else(|| no_peer(&args.name))?;
+    let instance = open(ctx)?.ok_or_else(|| no_peer(&args.name))?;
     let mut slots = instance.peers()?;
     let slot = find(&slots, &args.name).ok_or_else(|| no_peer(&args.name))?;
     let Some(old) = slots[slot].clone() else { return Err(no_peer(&args.name)) };
@@ -94,8 +93,7 @@ pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
 
 /// Deletes peers, all of them or none.
 pub fn del(args: &Del, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let access = if ctx.dry_run { Access::Read } else { Access::Write };
-    let instance = Instance::open(&ctx.place, access)?.ok_or_else(|| no_peer(&args.names[0]))?;
+    let instance = open(ctx)?.ok_or_else(|| no_peer(&args.names[0]))?;
     let mut slots = instance.peers()?;
     let mut names = args.names.clone();
     names.sort();
@@ -109,6 +107,10 @@ pub fn del(args: &Del, ctx: &Ctx) -> Result<Box<dyn Report>> {
         instance.replace_peers(&slots)?;
     }
     report("peer-del", "deleted", gone, true, ctx, Vec::new())
+}
+
+fn open(ctx: &Ctx) -> Result<Option<Instance>> {
+    if ctx.dry_run { Instance::open(&ctx.place, Access::Read) } else { Instance::open_mended(&ctx.place) }
 }
 
 /// The source address, and whether the route chose it.

@@ -66,6 +66,11 @@ fn look_at_interfaces(instance: &Instance, stats: &Stats, status: &mut Status) -
         if iface.expires_ns != 0 && now >= iface.expires_ns {
             status.problems.push(format!("the time of {name} is over: ebmirror detach {name}, or attach it again"));
         }
+        if iface.stopped != 0 {
+            status
+                .problems
+                .push(format!("the tap of {name} stopped, because the stage was gone: ebmirror pin mends it"));
+        }
         let taps = instance.taps(iface.ifindex)?;
         for direction in Direction::ALL.into_iter().filter(|d| iface.directions & abi::direction_bit(*d) != 0) {
             let tap = taps.iter().find(|tap| tap.direction == direction);
