@@ -291,12 +291,23 @@ pub fn transfer(from: &Host, to: &Host, address: &str, length: usize) {
     assert!(received == data, "{} of {length} bytes arrived, or others", received.len());
 }
 
-/// Waits until each original has its identical copy and each copy its original. TCP's last segments may be under way
-/// when the applications are done.
-pub fn wait_until_perfect(what: &str, originals: &Recorder, collector: &Collector) -> (Vec<Frame>, Vec<Copy>) {
+/// Whether the copy of a frame fits into outer packets of `mtu` bytes; super-packets are cut so that theirs do.
+pub fn fits(frame: &Frame, mtu: usize) -> bool {
+    frame.gso.is_some() || frame.bytes.len() + 36 <= mtu
+}
+
+/// Waits until each original that fits the underlay has its identical copy, and each copy its original. TCP's last segments
+/// may be under way when the applications are done. Returns these originals and the copies.
+pub fn wait_until_perfect(
+    what: &str,
+    originals: &Recorder,
+    collector: &Collector,
+    underlay_mtu: usize,
+) -> (Vec<Frame>, Vec<Copy>) {
     let deadline = Instant::now() + PATIENCE;
+    let fitting = |frames: &[Frame]| frames.iter().filter(|frame| fits(frame, underlay_mtu)).cloned().collect();
     loop {
-        let originals = originals.with(<[Frame]>::to_vec).unwrap();
+        let originals: Vec<Frame> = originals.with(fitting).unwrap();
         let copies = collector.copies();
         let (before, after): (Vec<_>, Vec<_>) =
             (originals.iter().map(Packet::captured).collect(), copies.iter().map(Copy::packet).collect());
@@ -472,10 +483,10 @@ fn set_number(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value
 
 /// What Wireshark says of these frames: a row each, the fields in their order; several values of one field (of the outer
 /// and an inner header) are joined by commas.
-pub fn tshark(frames: &[Vec<u8>], fields: &[&str]) -> Vec<Vec<String>> {
+pub fn tshark(frames: &[Vec<u8>], vxlan_port: u16, fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-r", "-", "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-T", "fields"]);
-    command.args(["-E", "separator=|"]);
+    command.args(["-E", "separator=|", "-d", &format!("udp.port=={vxlan_port},vxlan")]);
     for field in fields {
         command.args(["-e", field]);
     }

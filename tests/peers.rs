@@ -1,0 +1,464 @@
+//! Several collectors, and the ways to them: each gets a full copy, none harms another, and a changed way is followed.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::traffic::{
+    Collector, Copy, add_peer, assert_same_frames, cable, client_to_host, counter, host_to_client, ip, mac_text,
+    packets, peer, quiet_rig, reasons, record, send, size_of_all, sysctl, tap, transfer, udp_frames, wait_for_stats,
+    wait_until_perfect, wire_size,
+};
+use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, wait_for};
+use ebmirror::lab::capture::{Frame, Sender};
+use ebmirror::lab::frame::{BROADCAST, Ethernet};
+
+/// How soon a changed way must be followed.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A second wire to the collector, for which it has the interface eth1.
+fn second_underlay(rig: &Rig, mtu: u32) {
+    cable((&rig.host, "eth2", "10.4.0.1"), (&rig.collector, "eth1", SECOND), mtu);
+    for (host, ifname) in [(&rig.host, "eth2"), (&rig.collector, "eth1")] {
+        sysctl(host, &format!("net/ipv6/conf/{ifname}/disable_ipv6"), "1");
+    }
+}
+
+/// The collector's address there.
+const SECOND: &str = "10.4.0.2";
+/// An address behind the collector, which is the gateway to it.
+const BEHIND: &str = "10.3.0.2";
+
+/// Of a copy: where it went.
+fn tunnel(copy: &Copy) -> (Ipv4Addr, u16, u32) {
+    (copy.outer.dst, copy.outer.dport, copy.outer.vni)
+}
+
+#[test]
+fn each_of_several_peers_gets_every_frame() {
+    let rig = quiet_rig(1500);
+    second_underlay(&rig, 1500);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "a", COLLECTOR, 42, &[]);
+    add_peer(&rig, "b", COLLECTOR, 43, &["--port", "4790"]);
+    add_peer(&rig, "c", SECOND, 44, &[]);
+    let (first, second) = (Collector::of(&rig), Collector::start(&rig.collector, "eth1"));
+    let inbound = udp_frames(&client_to_host(&rig), 0..100, 200);
+    let outbound = udp_frames(&host_to_client(&rig), 100..200, 700);
+    send(&rig.client, "eth0", &inbound);
+    send(&rig.host, "eth0", &outbound);
+    let all = [inbound, outbound].concat();
+
+    let mut copies = first.take(2 * all.len());
+    copies.extend(second.take(all.len()));
+    let mut by_tunnel: BTreeMap<_, Vec<Copy>> = BTreeMap::new();
+    for copy in copies {
+        by_tunnel.entry(tunnel(&copy)).or_default().push(copy);
+    }
+    let expected = [(ip(COLLECTOR), 4789, 42), (ip(COLLECTOR), 4790, 43), (ip(SECOND), 4789, 44)];
+    assert_eq!(by_tunnel.keys().copied().collect::<Vec<_>>(), expected);
+    for (tunnel, copies) in &by_tunnel {
+        assert_same_frames(&format!("{tunnel:?}"), &all, copies);
+    }
+    let stats = rig.balanced();
+    for name in ["a", "b", "c"] {
+        assert_eq!(counter(&peer(&stats, name)["sent"]), size_of_all(&all), "{name}: {stats}");
+    }
+    assert_eq!(packets(&tap(&stats, "ingress")["copies"]), 300);
+}
+
+#[test]
+fn dead_peers_take_nothing_from_a_good_one() {
+    let rig = quiet_rig(1500);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "silent", "10.2.0.99", 1, &[]);
+    add_peer(&rig, "good", COLLECTOR, 2, &[]);
+    add_peer(&rig, "nowhere", "203.0.113.1", 3, &["--local", UNDERLAY]);
+    let collector = Collector::of(&rig);
+    let frames = udp_frames(&client_to_host(&rig), 0..2000, 300);
+    collector.send(&rig.client, "eth0", &frames, 1);
+    assert_same_frames("the good peer's", &frames, &collector.copies());
+
+    let stats = rig.balanced();
+    let all = size_of_all(&frames);
+    assert_eq!(counter(&peer(&stats, "good")["sent"]), all);
+    assert_eq!(packets(&peer(&stats, "good")["lost"]), 0);
+    assert_eq!(counter(&peer(&stats, "nowhere")["reasons"]["no_route"]), all);
+    // Some were given to the kernel to resolve the neighbour with: sent, as far as the datapath knows.
+    let silent = peer(&stats, "silent");
+    assert_eq!((reasons(silent), counter(&silent["selected"])), (vec!["no_neighbour"], all));
+    assert!(packets(&silent["sent"]) < 100, "{stats}");
+}
+
+/// 64 peers, `vni` of the first one and on.
+fn sixty_four_peers(rig: &Rig) {
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    for n in 0..64 {
+        add_peer(rig, &format!("peer-{n}"), COLLECTOR, 1000 + n, &[]);
+    }
+}
+
+fn each_vni_has(copies: &[Copy], frames: &[Vec<u8>]) {
+    for vni in 1000..1064 {
+        let of_peer: Vec<Copy> = copies.iter().filter(|copy| copy.outer.vni == vni).cloned().collect();
+        assert_same_frames(&format!("VNI {vni}"), frames, &of_peer);
+    }
+}
+
+#[test]
+fn sixty_four_peers_get_every_frame_and_a_sixty_fifth_is_refused() {
+    let rig = quiet_rig(1500);
+    sixty_four_peers(&rig);
+    rig.ebmirror(&["peer", "add", "one-more", "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", "2000"])
+        .fails(6, "full", "peer del");
+    let collector = Collector::of(&rig);
+    let frames = udp_frames(&host_to_client(&rig), 0..40, 300);
+    collector.send(&rig.host, "eth0", &frames, 64);
+    let copies = collector.copies();
+    assert_eq!(copies.len(), 64 * frames.len());
+    each_vni_has(&copies, &frames);
+    let stats = rig.balanced();
+    assert_eq!(packets(&tap(&stats, "egress")["copies"]), 64 * 40);
+    for n in 0..64 {
+        assert_eq!(counter(&peer(&stats, &format!("peer-{n}"))["sent"]), size_of_all(&frames));
+    }
+}
+
+/// The worst case of a frame that must be cloned for each peer anew: the kernel resolves each by itself.
+#[test]
+fn sixty_four_peers_get_every_frame_while_forwarding_is_off() {
+    let rig = quiet_rig(1500);
+    sixty_four_peers(&rig);
+    let collector = Collector::of(&rig);
+    collector.send(&rig.host, "eth0", &udp_frames(&host_to_client(&rig), 0..1, 300), 64);
+    forwarding_off(&rig);
+    let collector = Collector::of(&rig);
+    let frames = udp_frames(&host_to_client(&rig), 1..11, 300);
+    collector.send(&rig.host, "eth0", &frames, 64);
+    each_vni_has(&collector.copies(), &frames);
+    rig.balanced();
+}
+
+#[test]
+fn a_peer_with_a_small_path_does_not_shrink_the_segments_of_the_others() {
+    let rig = quiet_rig(1500);
+    second_underlay(&rig, 1600);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "small", COLLECTOR, 42, &[]);
+    add_peer(&rig, "large", SECOND, 42, &[]);
+    let originals = record(&rig.host, "eth0");
+    let (small, large) = (Collector::of(&rig), Collector::start(&rig.collector, "eth1"));
+    transfer(&rig.client, &rig.host, HOST, 1_000_000);
+    transfer(&rig.host, &rig.client, CLIENT, 1_000_000);
+    let (all, whole) = wait_until_perfect("large", &originals, &large, 1600);
+    let (fitting, cut) = wait_until_perfect("small", &originals, &small, 1500);
+
+    let sizes = |copies: &[Copy]| copies.iter().filter_map(|copy| Some(copy.gso?.size)).collect::<BTreeSet<u16>>();
+    let originally: BTreeSet<u16> = all.iter().filter_map(|frame| Some(frame.gso?.size)).collect();
+    assert!(originally.contains(&1448), "no super-packet, nothing tested: {originally:?}");
+    assert_eq!(sizes(&whole), originally);
+    assert_eq!(sizes(&cut), originally.iter().map(|size| size - 50).collect());
+
+    let stats = rig.balanced();
+    let both_ways = |frames: &[Frame]| {
+        let mut sum = wire_size(frames, true);
+        sum += wire_size(frames, false);
+        sum
+    };
+    assert_eq!(counter(&peer(&stats, "large")["sent"]), both_ways(&all));
+    assert_eq!(counter(&peer(&stats, "small")["sent"]), both_ways(&fitting));
+}
+
+/// Sends a frame after the other from the host until a copy arrives that is as it should be. That must be soon.
+fn follows(rig: &Rig, what: &str, collector: &Collector, right: impl Fn(&Copy) -> bool) {
+    let sender = rig.host.run(|| Sender::open("eth0")).unwrap().unwrap();
+    let frames = udp_frames(&host_to_client(rig), 0..1, 100);
+    let (start, already) = (Instant::now(), collector.count());
+    loop {
+        sender.send(&frames[0]).unwrap();
+        if collector.copies()[already..].iter().any(&right) {
+            return;
+        }
+        assert!(start.elapsed() < SOON, "{what}: not followed within {SOON:?}; {}", peer(&rig.stats(), "ids"));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a frame after the other from the host until copies are lost for this reason. That must be soon.
+fn is_lost(rig: &Rig, what: &str, reason: &str) {
+    let frames = udp_frames(&host_to_client(rig), 0..20, 100);
+    let lost = |stats: &serde_json::Value| packets(&peer(stats, "ids")["reasons"][reason]);
+    let (start, already) = (Instant::now(), lost(&rig.stats()));
+    loop {
+        send(&rig.host, "eth0", &frames);
+        let stats = rig.stats();
+        if lost(&stats) > already {
+            return;
+        }
+        assert!(start.elapsed() < SOON, "{what}: not noticed within {SOON:?}; {}", peer(&stats, "ids"));
+    }
+}
+
+/// What is settled stays so: of a hundred frames, each copy is right.
+fn all_arrive(rig: &Rig, what: &str, collector: &Host<'_>, right: impl Fn(&Copy) -> bool) {
+    let collector = Collector::start(collector.0, collector.1);
+    let frames = udp_frames(&host_to_client(rig), 0..100, 100);
+    collector.send(&rig.host, "eth0", &frames, 1);
+    let copies = collector.copies();
+    assert_same_frames(what, &frames, &copies);
+    assert!(copies.iter().all(right), "{what}");
+}
+
+/// A host and its interface.
+struct Host<'a>(&'a ebmirror::lab::network::Host, &'a str);
+
+/// A peer behind a gateway, which is the rig's collector.
+fn mirror_behind_the_gateway(rig: &Rig) {
+    rig.tool(&rig.collector, &format!("ip address add {BEHIND}/32 dev lo"));
+    rig.tool(&rig.host, &format!("ip route add {BEHIND} via {COLLECTOR}"));
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(rig, "ids", BEHIND, 42, &[]);
+}
+
+#[test]
+fn a_gateway_that_announces_a_new_mac_address_is_followed() {
+    let rig = quiet_rig(1500);
+    mirror_behind_the_gateway(&rig);
+    let collector = Collector::of(&rig);
+    let old = rig.collector.mac("eth0").unwrap();
+    follows(&rig, "the gateway", &collector, |copy| copy.outer.dst_mac == old && copy.outer.dst == ip(BEHIND));
+
+    let new = [2, 0, 0, 0, 0xaa, 0xbb];
+    rig.tool(&rig.collector, &format!("ip link set dev eth0 address {}", mac_text(new)));
+    // A gratuitous ARP, as a gateway sends it that takes over.
+    let announcement = Ethernet::new(new, BROADCAST).arp_request(ip(COLLECTOR), ip(COLLECTOR));
+    send(&rig.collector, "eth0", &[announcement]);
+    follows(&rig, "the gateway's new address", &collector, |copy| copy.outer.dst_mac == new);
+    all_arrive(&rig, "after the change", &Host(&rig.collector, "eth0"), |copy| copy.outer.dst_mac == new);
+    rig.balanced();
+}
+
+/// Copies ask for nothing and confirm nothing. Still the kernel goes on looking whether the neighbour is there, because a
+/// packet goes through its hands once a second.
+#[test]
+fn a_gateway_that_changes_its_mac_address_in_silence_is_noticed() {
+    let rig = quiet_rig(1500);
+    for (key, value) in [
+        ("base_reachable_time_ms", "500"),
+        ("delay_first_probe_time", "1"),
+        ("retrans_time_ms", "50"),
+        ("ucast_solicit", "1"),
+    ] {
+        sysctl(&rig.host, &format!("net/ipv4/neigh/eth1/{key}"), value);
+    }
+    mirror_behind_the_gateway(&rig);
+    let collector = Collector::of(&rig);
+    let old = rig.collector.mac("eth0").unwrap();
+    follows(&rig, "the gateway", &collector, |copy| copy.outer.dst_mac == old);
+
+    let new = [2, 0, 0, 0, 0xaa, 0xbb];
+    rig.tool(&rig.collector, &format!("ip link set dev eth0 address {}", mac_text(new)));
+    let sender = rig.host.run(|| Sender::open("eth0")).unwrap().unwrap();
+    let frame = &udp_frames(&host_to_client(&rig), 0..1, 100)[0];
+    wait_for("the kernel to ask for the neighbour again", || {
+        sender.send(frame).unwrap();
+        collector.copies().iter().any(|copy| copy.outer.dst_mac == new)
+    });
+    rig.balanced();
+}
+
+#[test]
+fn a_route_that_moves_to_another_interface_is_followed() {
+    let rig = quiet_rig(1500);
+    second_underlay(&rig, 1500);
+    mirror_behind_the_gateway(&rig);
+    let (first, second) = (Collector::of(&rig), Collector::start(&rig.collector, "eth1"));
+    follows(&rig, "the first way", &first, |copy| copy.outer.src == ip(UNDERLAY));
+    rig.tool(&rig.host, &format!("ip route replace {BEHIND} via {SECOND}"));
+    // The source address is the route's choice, too.
+    let right = |copy: &Copy| copy.outer.dst == ip(BEHIND) && copy.outer.src == ip("10.4.0.1");
+    follows(&rig, "the second way", &second, right);
+    all_arrive(&rig, "the second way", &Host(&rig.collector, "eth1"), right);
+
+    rig.tool(&rig.host, &format!("ip route replace {BEHIND} via {COLLECTOR}"));
+    follows(&rig, "back to the first way", &first, |copy| copy.outer.src == ip(UNDERLAY));
+    all_arrive(&rig, "the first way", &Host(&rig.collector, "eth0"), |copy| copy.outer.src == ip(UNDERLAY));
+    rig.balanced();
+}
+
+#[test]
+fn a_route_that_goes_and_comes_is_followed() {
+    let rig = quiet_rig(1500);
+    mirror_behind_the_gateway(&rig);
+    let collector = Collector::of(&rig);
+    follows(&rig, "the route", &collector, |_| true);
+    rig.tool(&rig.host, &format!("ip route del {BEHIND}"));
+    is_lost(&rig, "no route", "no_route");
+    rig.tool(&rig.host, &format!("ip route add blackhole {BEHIND}"));
+    is_lost(&rig, "a blackhole", "no_route");
+    rig.tool(&rig.host, &format!("ip route replace {BEHIND} via {COLLECTOR}"));
+    follows(&rig, "the route's return", &collector, |_| true);
+    all_arrive(&rig, "the route's return", &Host(&rig.collector, "eth0"), |_| true);
+    let stats = rig.balanced();
+    assert_eq!(reasons(peer(&stats, "ids")), ["no_route"]);
+}
+
+#[test]
+fn a_link_that_goes_down_and_up_is_followed() {
+    let rig = quiet_rig(1500);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "ids", COLLECTOR, 42, &[]);
+    let follows_on_a_new_recorder = |what| follows(&rig, what, &Collector::of(&rig), |_| true);
+    follows_on_a_new_recorder("the way");
+    rig.tool(&rig.host, "ip link set dev eth1 down");
+    is_lost(&rig, "the interface is down", "no_route");
+    rig.tool(&rig.host, "ip link set dev eth1 up");
+    follows_on_a_new_recorder("the interface is up again");
+
+    rig.tool(&rig.collector, "ip link set dev eth0 down");
+    is_lost(&rig, "no carrier", "no_neighbour");
+    rig.tool(&rig.collector, "ip link set dev eth0 up");
+    follows_on_a_new_recorder("the carrier is back");
+    all_arrive(&rig, "at last", &Host(&rig.collector, "eth0"), |_| true);
+    rig.balanced();
+}
+
+#[test]
+fn a_neighbour_that_is_not_known_is_asked_for_by_the_copies() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    for from in ["the host", "the client"] {
+        rig.tool(&rig.host, "ip neigh flush dev eth1");
+        assert_eq!(rig.tool(&rig.host, "ip neigh show dev eth1"), "", "the neighbour is forgotten");
+        let collector = Collector::of(&rig);
+        if from == "the host" {
+            follows(&rig, "the neighbour", &collector, |_| true);
+        } else {
+            let frames = udp_frames(&client_to_host(&rig), 0..1, 100);
+            let sender = rig.client.run(|| Sender::open("eth0")).unwrap().unwrap();
+            wait_for("the neighbour", || {
+                sender.send(&frames[0]).unwrap();
+                collector.count() > 0
+            });
+        }
+        all_arrive(&rig, "the neighbour is known", &Host(&rig.collector, "eth0"), |_| true);
+    }
+    let stats = rig.balanced();
+    assert!(packets(&peer(&stats, "ids")["lost"]) < 300, "{stats}");
+}
+
+/// As Docker, firewalld and `sysctl --system` do.
+fn forwarding_off(rig: &Rig) {
+    sysctl(&rig.host, "net/ipv4/ip_forward", "1");
+    sysctl(&rig.host, "net/ipv4/ip_forward", "0");
+}
+
+#[test]
+fn copies_flow_on_when_forwarding_is_switched_off() {
+    let rig = quiet_rig(1500);
+    mirror_behind_the_gateway(&rig);
+    let collector = Collector::of(&rig);
+    follows(&rig, "the way", &collector, |_| true);
+    forwarding_off(&rig);
+    follows(&rig, "forwarding is off", &collector, |_| true);
+    all_arrive(&rig, "forwarding is off", &Host(&rig.collector, "eth0"), |copy| copy.outer.dst == ip(BEHIND));
+
+    let frames = udp_frames(&client_to_host(&rig), 0..500, 300);
+    let collector = Collector::of(&rig);
+    collector.send(&rig.client, "eth0", &frames, 1);
+    assert_same_frames("what arrives", &frames, &collector.copies());
+    rig.balanced();
+    let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+    transfer(&rig.client, &rig.host, HOST, 300_000);
+    wait_until_perfect("TCP", &originals, &collector, 1500);
+    rig.balanced();
+}
+
+#[test]
+fn a_changed_vni_takes_effect_between_two_frames() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    let collector = Collector::of(&rig);
+    let done = AtomicBool::new(false);
+    let ethernet = host_to_client(&rig);
+    let sent = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            rig.host
+                .run(|| {
+                    let sender = Sender::open("eth0").unwrap();
+                    let mut sent = Vec::new();
+                    while !done.load(Ordering::Relaxed) {
+                        let number = sent.len() as u64;
+                        sent.extend(udp_frames(&ethernet, number..number + 20, 100));
+                        sent[number as usize..].iter().for_each(|frame| sender.send(frame).unwrap());
+                        collector.wait_for(sent.len());
+                    }
+                    sent
+                })
+                .unwrap()
+        });
+        for vni in ["43", "42", "43", "42", "43"] {
+            let before = collector.count();
+            collector.wait_for(before + 20);
+            rig.ebmirror(&["peer", "set", "ids", "--vni", vni]).ok();
+        }
+        let before = collector.count();
+        collector.wait_for(before + 20);
+        done.store(true, Ordering::Relaxed);
+        traffic.join().unwrap()
+    });
+    let copies = collector.take(sent.len());
+    assert_same_frames("copies", &sent, &copies);
+    // In the order of sending, whatever the order of arrival.
+    let vnis: BTreeMap<&[u8], u32> = copies.iter().map(|copy| (copy.bytes.as_slice(), copy.outer.vni)).collect();
+    let mut stretches: Vec<u32> = sent.iter().map(|frame| vnis[frame.as_slice()]).collect();
+    stretches.dedup();
+    assert_eq!(stretches, [42, 43, 42, 43, 42, 43]);
+    rig.balanced();
+}
+
+#[test]
+fn a_peer_that_comes_and_goes_under_traffic_is_accounted_for() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    let collector = Collector::of(&rig);
+    let done = AtomicBool::new(false);
+    let frames = udp_frames(&host_to_client(&rig), 0..20, 100);
+    let sent = std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            rig.host
+                .run(|| {
+                    let sender = Sender::open("eth0").unwrap();
+                    let mut sent = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        frames.iter().for_each(|frame| sender.send(frame).unwrap());
+                        sent += frames.len();
+                        collector.wait_for(sent);
+                    }
+                    sent
+                })
+                .unwrap()
+        });
+        for _ in 0..5 {
+            add_peer(&rig, "other", COLLECTOR, 77, &[]);
+            let seen = collector.count();
+            collector.wait_for(seen + 40);
+            rig.ebmirror(&["peer", "del", "other"]).ok();
+        }
+        done.store(true, Ordering::Relaxed);
+        traffic.join().unwrap()
+    });
+    let stats = rig.balanced();
+    let retired = packets(&stats["retired"]);
+    assert!(retired >= 5 * 20, "{stats}");
+    let copies = collector.take(sent + retired as usize);
+    let of = |vni| copies.iter().filter(|copy| copy.outer.vni == vni).count();
+    assert_eq!((of(42), of(77)), (sent, retired as usize));
+    let balanced = wait_for_stats(&rig, "the books", |stats| stats["unaccounted"] == 0);
+    assert_eq!(packets(&tap(&balanced, "egress")["copies"]), (sent as u64) + retired);
+}
