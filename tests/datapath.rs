@@ -9,18 +9,19 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use common::traffic::{
-    Application, Collector, Marks, NOBODY, add_peer, assert_same_frames, client_to_host, counter, datagram, fits,
-    host_to_client, mac_text, packets, peer, quiet_rig, reasons, record, send, size_of_all, sysctl, tap, transfer,
-    udp_frames, unanswered, wait_for_stats, wait_until_perfect, wire_size,
+    Application, Collector, Copy, Marks, NOBODY, add_peer, as_super_packet, assert_same_frames, cable, client_to_host,
+    counter, datagram, fits, host_to_client, mac_text, packets, peer, quiet_rig, reasons, record, send, size_of_all,
+    sysctl, tap, transfer, udp_frames, unanswered, wait_for_stats, wait_until_perfect, wire_size,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, VNI, wait_for};
 use ebmirror::lab::capture::{Checksum, Frame, Gso, GsoKind, Sender};
-use ebmirror::lab::checksum::sum;
-use ebmirror::lab::compare::WireSize;
+use ebmirror::lab::compare::{Packet, WireSize, compare};
+use ebmirror::lab::decode::vxlan_bytes;
 use ebmirror::lab::frame::{
     BROADCAST, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, LLDP_MULTICAST, STP_MULTICAST, TCP_ACK, TCP_SYN, TPID_8021AD,
     TPID_8021Q, Tcp, pattern,
 };
+use ebmirror::lab::network::Host;
 
 /// Frames of all lengths from 60 to 1400 bytes, none like another.
 fn all_lengths(ethernet: &Ethernet, count: u64) -> Vec<Vec<u8>> {
@@ -146,7 +147,7 @@ fn zoo(ethernet: &Ethernet) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Sends each kind alone, so that a fault names it.
-fn every_kind_is_copied(rig: &Rig, from: &ebmirror::lab::network::Host, ethernet: &Ethernet, direction: &str) {
+fn every_kind_is_copied(rig: &Rig, from: &Host, ethernet: &Ethernet, direction: &str) {
     let collector = Collector::of(rig);
     let sender = from.run(|| Sender::open("eth0")).unwrap().unwrap();
     let mut faults = Vec::new();
@@ -339,22 +340,8 @@ fn tcp_over_ipv6_is_copied() {
     }
     rig.mirror();
     let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
-    let data = pattern(1, BULK);
-    let (listener, data) =
-        (rig.host.attempt("listening", || std::net::TcpListener::bind("[2001:db8::2]:0")).unwrap(), data.as_slice());
-    let server = listener.local_addr().unwrap();
-    let received = std::thread::scope(|scope| {
-        let received = scope.spawn(|| {
-            let mut received = Vec::new();
-            std::io::Read::read_to_end(&mut listener.accept().unwrap().0, &mut received).unwrap();
-            received
-        });
-        rig.client
-            .attempt("sending", || std::io::Write::write_all(&mut std::net::TcpStream::connect(server)?, data))
-            .unwrap();
-        received.join().unwrap()
-    });
-    assert!(received == data);
+    transfer(&rig.client, &rig.host, "2001:db8::2", BULK);
+    transfer(&rig.host, &rig.client, "2001:db8::1", BULK);
     let (originals, copies) = wait_until_perfect("TCP over IPv6", &originals, &collector, 1600);
     assert!(originals.iter().any(|frame| frame.gso.is_some_and(|gso| gso.kind == GsoKind::Tcp6)));
     assert!(copies.iter().any(|copy| copy.gso.is_some_and(|gso| gso.kind == GsoKind::Tcp6)));
@@ -406,12 +393,9 @@ fn super_packets_of_a_packet_socket_are_copied_as_the_kernel_cuts_them() {
     let collector = Collector::of(&rig);
     let data = pattern(5, 10_000);
     let mut expected = Vec::new();
-    let pseudo = [&NOBODY[0].octets()[..], &NOBODY[1].octets()].concat();
     for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
         let packets = unanswered(ethernet);
-        let mut whole = packets.clone().id(500).udp(4000, 5000, &data);
-        let seed = sum(sum(17, &pseudo), &(8 + data.len() as u32).to_be_bytes());
-        whole[40..42].copy_from_slice(&seed.to_be_bytes());
+        let whole = as_super_packet(packets.clone().id(500).udp(4000, 5000, &data), 17, 34, 6);
         let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
         let gso = Gso { kind: GsoKind::Udp, size: 1200 };
         sender.send_offloaded(&whole, Some(gso), Checksum::NotReady { start: 34, offset: 6 }).unwrap();
@@ -549,4 +533,270 @@ fn production_loses_nothing_while_every_peer_is_dead() {
     assert_eq!(packets(&tap(&stats, "egress")["seen"]), 10_000);
     assert_eq!(packets(&peer(&stats, "nowhere")["reasons"]["no_route"]), 20_000, "{stats}");
     assert_eq!(reasons(peer(&stats, "silent")), ["no_neighbour"]);
+}
+
+/// TCP super-packets with tags: received ones have the outermost in the kernel's metadata, sent ones in the payload.
+#[test]
+fn super_packets_with_tags_are_copied() {
+    let data = pattern(5, 10_000);
+    for (tags, offloads) in [(1, true), (1, false), (2, true), (2, false)] {
+        let rig = quiet_rig(1600);
+        if !offloads {
+            rig.host.offloads_off("eth1").unwrap();
+        }
+        rig.mirror();
+        let mut expected = Vec::new();
+        let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+        for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+            let tagged = (0..tags).fold(ethernet, |ethernet, n| ethernet.tag(TPID_8021Q, 7 + n));
+            let packets = tagged.ipv4(NOBODY[0], NOBODY[1]);
+            let segment = |n: usize, data| {
+                let seq = 1_000_000 + n as u32 * 1400;
+                let tcp = Tcp { sport: 4000, dport: 5001, seq, ack: 2, flags: TCP_ACK, window: 500 };
+                packets.clone().id(500 + n as u16).tcp(tcp, data)
+            };
+            let start = 34 + 4 * usize::from(tags);
+            let whole = as_super_packet(segment(0, &data), 6, start, 16);
+            let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+            let gso = Gso { kind: GsoKind::Tcp4, size: 1400 };
+            sender.send_offloaded(&whole, Some(gso), Checksum::NotReady { start, offset: 16 }).unwrap();
+            expected.extend(data.chunks(1400).enumerate().map(|(n, piece)| segment(n, piece)));
+        }
+        let (_, copies) = wait_until_perfect(&format!("{tags} tags"), &originals, &collector, 1600);
+        if !offloads {
+            assert_same_frames(&format!("{tags} tags"), &expected, &copies);
+        }
+        let stats = rig.balanced();
+        assert_eq!(counter(&peer(&stats, "ids")["sent"]), size_of_all(&expected), "{tags} tags, {offloads}: {stats}");
+    }
+}
+
+/// The receiving interface joins segments to super-packets.
+#[test]
+fn what_the_kernel_has_joined_is_copied() {
+    let rig = quiet_rig(1500);
+    rig.client.offloads_off("eth0").unwrap();
+    rig.tool(&rig.host, "ethtool -K eth0 gro on");
+    rig.mirror();
+    let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+    transfer(&rig.client, &rig.host, HOST, BULK);
+    let (originals, _) = wait_until_perfect("TCP", &originals, &collector, 1500);
+    assert!(originals.iter().any(|frame| frame.gso.is_some() && !frame.outgoing), "nothing joined, nothing tested");
+    rig.balanced();
+}
+
+/// The host as a router between the client and a server: eth2 is the way to it.
+fn routed_rig() -> (Rig, Host) {
+    let rig = quiet_rig(1600);
+    let server = Host::new("server").unwrap();
+    cable((&rig.host, "eth2", "10.5.0.1"), (&server, "eth0", SERVER), 1500);
+    sysctl(&server, "net/ipv6/conf/all/disable_ipv6", "1");
+    sysctl(&rig.host, "net/ipv6/conf/all/disable_ipv6", "1");
+    sysctl(&rig.host, "net/ipv4/ip_forward", "1");
+    rig.tool(&rig.client, &format!("ip route add default via {HOST}"));
+    rig.tool(&server, "ip route add default via 10.5.0.1");
+    rig.client.offloads_off("eth0").unwrap();
+    (rig, server)
+}
+
+const SERVER: &str = "10.5.0.2";
+
+/// Joined as a list of the packets received, to be forwarded as they were.
+#[test]
+fn tcp_that_the_kernel_has_joined_to_be_forwarded_is_copied() {
+    for kind in ["rx-gro-list off", "rx-gro-list on"] {
+        let (rig, server) = routed_rig();
+        rig.tool(&rig.host, &format!("ethtool -K eth0 gro on {kind}"));
+        rig.mirror();
+        let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+        transfer(&rig.client, &server, SERVER, 1_000_000);
+        transfer(&server, &rig.client, CLIENT, 1_000_000);
+        let (originals, _) = wait_until_perfect(kind, &originals, &collector, 1600);
+        assert!(originals.iter().any(|frame| frame.gso.is_some() && !frame.outgoing), "nothing joined, nothing tested");
+        rig.balanced();
+    }
+}
+
+#[test]
+fn udp_that_the_kernel_has_joined_to_be_forwarded_is_copied() {
+    for kind in ["rx-udp-gro-forwarding on", "rx-gro-list on"] {
+        let (rig, server) = routed_rig();
+        rig.tool(&rig.host, &format!("ethtool -K eth0 gro on {kind}"));
+        rig.mirror();
+        let (client, there) = (Application::bind(&rig.client, CLIENT, 7000), Application::bind(&server, SERVER, 7000));
+        let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+        client.segment(1000);
+        let data = pattern(1, 20_000);
+        client.send(&there, &[data.clone()]);
+        let segments: Vec<Vec<u8>> = data.chunks(1000).map(<[u8]>::to_vec).collect();
+        assert_eq!(there.receive(20), segments, "the application's own");
+        let arrived: Vec<Vec<u8>> = collector.take(20).iter().map(|copy| datagram(&copy.bytes)).collect();
+        assert!(arrived == segments, "{kind}: {} segments arrived", arrived.len());
+        assert!(originals.finish().unwrap().iter().any(|frame| frame.gso.is_some()), "{kind}: nothing joined");
+        let stats = rig.balanced();
+        assert_eq!(packets(&peer(&stats, "ids")["sent"]), 20, "{stats}");
+        assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
+    }
+}
+
+/// The mirrored interface carries an overlay: its packets are in a tunnel already, super-packets too.
+#[test]
+fn the_traffic_of_an_overlay_network_is_copied() {
+    for (offloads, checksum) in [(true, "noudpcsum"), (true, "udpcsum"), (false, "noudpcsum"), (false, "udpcsum")] {
+        let rig = quiet_rig(1600);
+        if !offloads {
+            rig.host.offloads_off("eth1").unwrap();
+        }
+        for (host, local, remote, address) in
+            [(&rig.client, CLIENT, HOST, "10.9.0.1"), (&rig.host, HOST, CLIENT, "10.9.0.2")]
+        {
+            let tunnel = format!("vxlan id 7 local {local} remote {remote} dstport 4790 {checksum}");
+            rig.tool(host, &format!("ip link add ov0 type {tunnel} dev eth0"));
+            sysctl(host, "net/ipv6/conf/ov0/disable_ipv6", "1");
+            rig.tool(host, &format!("ip address add {address}/24 dev ov0"));
+            rig.tool(host, "ip link set dev ov0 up");
+        }
+        rig.mirror();
+        let (originals, collector) = (record(&rig.host, "ov0"), Collector::of(&rig));
+        transfer(&rig.client, &rig.host, "10.9.0.2", 500_000);
+        transfer(&rig.host, &rig.client, "10.9.0.1", 500_000);
+
+        let inner = |copy: &Copy| {
+            let mut packet = copy.bytes.clone();
+            if checksum == "udpcsum" {
+                datagram(&packet);
+                packet[40..42].fill(0);
+            }
+            let (outer, frame) = vxlan_bytes(&packet, false).unwrap();
+            assert_eq!((outer.vni, outer.dport), (7, 4790));
+            Packet { bytes: frame.to_vec().into(), gso: copy.gso }
+        };
+        let mut last = String::new();
+        wait_for("each frame of the overlay", || {
+            let originals = originals.with(<[Frame]>::to_vec).unwrap();
+            let originals: Vec<Packet<'_>> = originals.iter().map(Packet::captured).collect();
+            let copies: Vec<Packet<'_>> = collector.copies().iter().map(inner).collect();
+            let result = compare(&originals, &copies);
+            last = format!("{:?} {:?}", result.fates, result.strangers().collect::<Vec<_>>());
+            result.is_perfect()
+        });
+        assert!(originals.finish().unwrap().iter().any(|frame| frame.gso.is_some()), "no super-packet, nothing tested");
+        let stats = rig.balanced();
+        assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
+    }
+}
+
+#[test]
+fn jumbo_frames_are_copied_where_the_underlay_has_room() {
+    let rig = quiet_rig(16_000);
+    for host in [&rig.client, &rig.host] {
+        rig.tool(host, "ip link set dev eth0 mtu 15000");
+    }
+    rig.mirror();
+    let collector = Collector::of(&rig);
+    let (client, host) = (Application::bind(&rig.client, CLIENT, 7000), Application::bind(&rig.host, HOST, 7000));
+    let lengths = [1500, 4000, 8958, 9000, 14_000, 14_972];
+    let datagrams: Vec<Vec<u8>> = (0..).zip(lengths).map(|(n, length)| pattern(n, length)).collect();
+    for (from, to) in [(&client, &host), (&host, &client)] {
+        from.send(to, &datagrams);
+        assert_eq!(to.receive(datagrams.len()), datagrams);
+    }
+    let frames =
+        [udp_frames(&client_to_host(&rig), 0..5, 9014), udp_frames(&client_to_host(&rig), 5..9, 15_014)].concat();
+    send(&rig.client, "eth0", &frames);
+    send(&rig.host, "eth0", &frames);
+    let copies = collector.take(2 * (datagrams.len() + frames.len()));
+    let arrived: Vec<Vec<u8>> = copies.iter().map(|copy| datagram(&copy.bytes)).collect();
+    let sent: Vec<Vec<u8>> = frames.iter().map(|frame| datagram(frame)).collect();
+    assert!(arrived == [&datagrams[..], &datagrams, &sent, &sent].concat());
+    let stats = rig.balanced();
+    assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
+}
+
+/// Longer than what the kernel can grow: lost for that reason, and without harm.
+#[test]
+fn production_with_larger_packets_than_the_underlay_is_unharmed() {
+    let rig = quiet_rig(1500);
+    for host in [&rig.client, &rig.host] {
+        rig.tool(host, "ip link set dev eth0 mtu 60000");
+    }
+    rig.mirror();
+    transfer(&rig.client, &rig.host, HOST, 2_000_000);
+    transfer(&rig.host, &rig.client, CLIENT, 2_000_000);
+    let (client, host) = (Application::bind(&rig.client, CLIENT, 7000), Application::bind(&rig.host, HOST, 7000));
+    let datagrams: Vec<Vec<u8>> = (0..20).map(|n| pattern(n, 2000 + 2500 * n as usize)).collect();
+    for (from, to) in [(&client, &host), (&host, &client)] {
+        from.send(to, &datagrams);
+        assert_eq!(to.receive(datagrams.len()), datagrams);
+    }
+    let stats = rig.balanced();
+    assert_eq!(reasons(peer(&stats, "ids")), ["too_big"], "{stats}");
+    assert!(packets(&peer(&stats, "ids")["lost"]) >= 40, "{stats}");
+}
+
+#[test]
+fn frames_longer_than_the_kernel_can_grow_are_lost_without_harm() {
+    let rig = quiet_rig(65_535);
+    for host in [&rig.client, &rig.host] {
+        rig.tool(host, "ip link set dev eth0 mtu 60000");
+    }
+    rig.mirror();
+    let (client, host) = (Application::bind(&rig.client, CLIENT, 7000), Application::bind(&rig.host, HOST, 7000));
+    let datagrams: Vec<Vec<u8>> = (0..20).map(|n| pattern(n, 17_000 + 2000 * n as usize)).collect();
+    for (from, to) in [(&client, &host), (&host, &client)] {
+        from.send(to, &datagrams);
+        assert_eq!(to.receive(datagrams.len()), datagrams);
+    }
+    let stats = rig.balanced();
+    assert_eq!(reasons(peer(&stats, "ids")), ["no_room"], "{stats}");
+    assert_eq!(packets(&peer(&stats, "ids")["lost"]), 40);
+}
+
+/// The way to the collector is mirrored as well: what else goes there is copied, the copies are not.
+#[test]
+fn the_underlay_can_be_mirrored_too() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    rig.ebmirror(&["attach", "eth1"]).ok();
+    let decoded = record(&rig.collector, "vx0");
+    let frames = udp_frames(&client_to_host(&rig), 0..200, 300);
+    let underlay = Ethernet::new(rig.host.mac("eth1").unwrap(), rig.collector.mac("eth0").unwrap());
+    let others = udp_frames(&underlay, 200..300, 300);
+    send(&rig.client, "eth0", &frames);
+    send(&rig.host, "eth1", &others);
+    wait_for("the copies", || decoded.count().unwrap() >= 300);
+    let stats = rig.balanced();
+    let copies: Vec<Vec<u8>> = decoded.finish().unwrap().into_iter().map(|frame| frame.bytes).collect();
+    // ARP on the underlay is copied as well.
+    let copies: Vec<Vec<u8>> = copies.into_iter().filter(|copy| copy[12..14] == [8, 0]).collect();
+    assert_same_frames("copies", &[frames, others].concat(), &copies);
+    let sent = packets(&peer(&stats, "ids")["sent"]);
+    let rows = stats["interfaces"].as_array().unwrap();
+    let egress = rows.iter().find(|row| row["interface"] == "eth1" && row["direction"] == "egress").unwrap();
+    assert_eq!(packets(&egress["own"]), sent, "{stats}");
+    assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0);
+}
+
+/// BIG TCP: super-packets beyond 64 KiB.
+#[test]
+fn super_packets_beyond_64_kib_are_copied() {
+    for underlay_offloads in [true, false] {
+        let rig = quiet_rig(1600);
+        for (host, address) in [(&rig.client, "2001:db8::1/64"), (&rig.host, "2001:db8::2/64")] {
+            sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0");
+            rig.tool(host, &format!("ip address add {address} dev eth0 nodad"));
+            rig.tool(host, "ip link set dev eth0 gso_max_size 180000");
+        }
+        if !underlay_offloads {
+            rig.host.offloads_off("eth1").unwrap();
+        }
+        rig.mirror();
+        let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
+        transfer(&rig.client, &rig.host, "2001:db8::2", BULK);
+        transfer(&rig.host, &rig.client, "2001:db8::1", BULK);
+        let (originals, _) = wait_until_perfect("BIG TCP", &originals, &collector, 1600);
+        let longest = originals.iter().map(|frame| frame.bytes.len()).max().unwrap();
+        assert!(longest > 70_000, "the longest is {longest}: nothing tested");
+        rig.balanced();
+    }
 }

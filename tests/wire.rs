@@ -255,7 +255,7 @@ fn all_fragments_of_a_datagram_have_one_source_port() {
         .collect();
     let fragments6: Vec<Vec<u8>> = (0u16..3)
         .map(|n| {
-            let [high, low] = (n * 175 << 3 | u16::from(n < 2)).to_be_bytes();
+            let [high, low] = (((n * 175) << 3) | u16::from(n < 2)).to_be_bytes();
             let (a, b) =
                 (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
             let header = [17, 0, high, low, 0, 0, 0, 5];

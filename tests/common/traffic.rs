@@ -271,7 +271,7 @@ pub fn reasons(peer: &Value) -> Vec<&str> {
 
 /// Sends `length` bytes over TCP; they arrive as they were.
 pub fn transfer(from: &Host, to: &Host, address: &str, length: usize) {
-    let listener = to.attempt("listening", || TcpListener::bind((ip(address), 0))).unwrap();
+    let listener = to.attempt("listening", || TcpListener::bind((address.parse::<IpAddr>().unwrap(), 0))).unwrap();
     let server = listener.local_addr().unwrap();
     let data = pattern(length as u64, length);
     let received = std::thread::spawn(move || -> io::Result<Vec<u8>> {
@@ -529,6 +529,16 @@ pub fn datagram(bytes: &[u8]) -> Vec<u8> {
     assert_eq!(sum(sum(0, &pseudo), payload), 0xffff, "UDP checksum: {}", summary(bytes));
     assert_eq!(sum(0, &bytes[14..34]), 0xffff, "IPv4 checksum: {}", summary(bytes));
     payload[8..].to_vec()
+}
+
+/// A TCP or UDP frame as a super-packet is handed to the kernel: its checksum field holds the sum of the pseudo header.
+/// `start` is where the transport header begins, `offset` where in it the field is.
+pub fn as_super_packet(mut frame: Vec<u8>, protocol: u8, start: usize, offset: usize) -> Vec<u8> {
+    let sum = ebmirror::lab::checksum::sum;
+    let length = (frame.len() - start) as u32;
+    let seed = sum(sum(protocol.into(), &frame[start - 8..start]), &length.to_be_bytes());
+    frame[start + offset..start + offset + 2].copy_from_slice(&seed.to_be_bytes());
+    frame
 }
 
 /// Waits until `condition` holds for the books.
