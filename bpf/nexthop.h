@@ -50,7 +50,7 @@ struct nexthop_pace {
 	__u64 probed_ns;
 	__u64 refreshed_ns;
 	__u32 ifindex; /* the last known good device */
-	__u32 reserved;
+	__u32 version; /* of the peer that all of this is about */
 };
 
 struct {
@@ -107,6 +107,8 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 
 	if (!peer || !nexthop || !pace)
 		return NEXTHOP_LOST;
+	if (pace->version != peer->version)
+		*pace = (struct nexthop_pace){ .version = peer->version };
 	/* tot_len: any value but 0 makes the kernel tell the path MTU. */
 	fib.tot_len = 1;
 	fib.family = EBM_AF_INET;
