@@ -13,8 +13,6 @@
 
 /* Jiffies cost one load, a clock 20 ns: 20 of them are 20 ms at HZ=1000, 80 ms at 250, 200 ms at 100. */
 #define NEXTHOP_CACHE_JIFFIES 20
-/* A loss is looked at again soon: the neighbour may have answered. */
-#define NEXTHOP_LOSS_JIFFIES 1
 
 #define NEXTHOP_PROBE_NS 100000000ULL	 /* while the neighbour is unknown: a probe each 100 ms */
 #define NEXTHOP_REFRESH_NS 1000000000ULL /* so that the kernel keeps the neighbour: once a second */
@@ -44,21 +42,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct nexthop);
 } ebm_nexthops SEC(".maps");
-
-/* Shared by the CPUs. Two that race send one probe too many; nothing worse. */
-struct nexthop_pace {
-	__u64 probed_ns;
-	__u64 refreshed_ns;
-	__u32 ifindex; /* the last known good device */
-	__u32 version; /* of the peer that all of this is about */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EBM_LIMIT_PEERS);
-	__type(key, __u32);
-	__type(value, struct nexthop_pace);
-} ebm_paces SEC(".maps");
 
 static __always_inline bool nexthop_due(__u64 *last_ns, __u64 now_ns, __u64 interval_ns)
 {
@@ -125,8 +108,12 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 
 	nexthop->version = peer->version;
 	nexthop->reason = nexthop_reason(result);
-	nexthop->expires = bpf_jiffies64() + (nexthop->reason ? NEXTHOP_LOSS_JIFFIES : NEXTHOP_CACHE_JIFFIES);
+	/* A loss is not cached: the neighbour may answer any moment, and copies that are lost cost little else. */
+	nexthop->expires = nexthop->reason ? 0 : bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
 	if (nexthop->reason == EBM_REASON_NO_ROUTE)
+		return NEXTHOP_LOST;
+	if (nexthop->reason == EBM_REASON_NO_NEIGHBOUR &&
+	    !(resolve && nexthop_due(&pace->probed_ns, now_ns, NEXTHOP_PROBE_NS)))
 		return NEXTHOP_LOST;
 	if (nexthop->reason == EBM_REASON_FORWARDING_OFF) {
 		/* Somebody reset our device's setting: the last known device still serves, packet by packet. */
@@ -149,23 +136,18 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	} else {
 		nexthop->mtu = fib.mtu_result ? fib.mtu_result : NEXTHOP_MTU_MAX;
 	}
-	/* Where the lookup did not say (no neighbour), the address of the last good one, or user space's. */
-	if (!(flags & BPF_FIB_LOOKUP_SRC) || nexthop->reason || !fib.ipv4_src)
-		__builtin_memcpy(&fib.ipv4_src, peer->local, sizeof(fib.ipv4_src));
-	nexthop->sum = outer_build(&nexthop->outer, peer, fib.ipv4_src, fib.dmac, fib.smac);
+	/* Where the look-up does not say (no neighbour, an older kernel): the last good one, or user space's. */
+	if (flags & BPF_FIB_LOOKUP_SRC && !nexthop->reason && fib.ipv4_src)
+		pace->source = fib.ipv4_src;
+	else if (!pace->source)
+		__builtin_memcpy(&pace->source, peer->local, sizeof(pace->source));
+	nexthop->sum = outer_build(&nexthop->outer, peer, pace->source, fib.dmac, fib.smac);
 	if (!nexthop->id)
 		nexthop->id = bpf_get_prandom_u32();
 
-	switch (nexthop->reason) {
-	case EBM_REASON_UNSPEC:
-		return resolve && nexthop_due(&pace->refreshed_ns, now_ns, NEXTHOP_REFRESH_NS) ? NEXTHOP_RESOLVE :
-												NEXTHOP_SEND;
-	case EBM_REASON_NO_NEIGHBOUR:
-		return resolve && nexthop_due(&pace->probed_ns, now_ns, NEXTHOP_PROBE_NS) ? NEXTHOP_RESOLVE :
-											   NEXTHOP_LOST;
-	default:
+	if (nexthop->reason)
 		return resolve ? NEXTHOP_RESOLVE : NEXTHOP_LOST;
-	}
+	return resolve && nexthop_due(&pace->refreshed_ns, now_ns, NEXTHOP_REFRESH_NS) ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
 /* True where bpf_redirect_neigh has a device and the outer headers to go by. */
@@ -181,11 +163,7 @@ static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb
 {
 	if (nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires)
 		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex, resolve);
-	if (!nexthop->reason)
-		return NEXTHOP_SEND;
-	if (resolve && nexthop->reason == EBM_REASON_FORWARDING_OFF && nexthop_can_resolve(nexthop))
-		return NEXTHOP_RESOLVE;
-	return NEXTHOP_LOST;
+	return NEXTHOP_SEND;
 }
 
 #endif

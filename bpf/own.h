@@ -44,13 +44,23 @@ static long own_compare(__u32 i, struct own_search *search)
 {
 	const struct ebm_config *config = config_get(search->active);
 	const struct own_headers *headers = &search->headers;
+	const struct nexthop_pace *pace;
 	const struct ebm_peer *peer;
+	__be32 local;
+	__u32 slot;
 
 	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
 		return 1;
-	peer = peer_get(search->active, config->destinations[i] & (EBM_LIMIT_PEERS - 1));
-	if (!peer || headers->udp.dest != peer->port_be ||
-	    __builtin_memcmp(&headers->ip.saddr, peer->local, sizeof(headers->ip.saddr)) ||
+	slot = config->destinations[i] & (EBM_LIMIT_PEERS - 1);
+	peer = peer_get(search->active, slot);
+	pace = bpf_map_lookup_elem(&ebm_paces, &slot);
+	if (!peer || !pace)
+		return 0;
+	/* The route may have chosen another address than the one it chose for user space. */
+	__builtin_memcpy(&local, peer->local, sizeof(local));
+	if (headers->ip.saddr != local && headers->ip.saddr != pace->source)
+		return 0;
+	if (headers->udp.dest != peer->port_be ||
 	    __builtin_memcmp(&headers->ip.daddr, peer->remote, sizeof(headers->ip.daddr)) ||
 	    (search->has_vxlan && headers->vxlan.vni_reserved2 != bpf_htonl(peer->vni << 8)))
 		return 0;

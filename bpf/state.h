@@ -50,6 +50,23 @@ struct {
 	__type(value, struct ebm_iface);
 } ebm_ifaces SEC(".maps");
 
+/* What is known about the way to a peer, shared by the CPUs. Two that race send one probe too many; nothing worse. */
+struct nexthop_pace {
+	__u64 probed_ns;
+	__u64 refreshed_ns;
+	__u32 ifindex; /* the last known good device */
+	__be32 source; /* the last source address; 0 = none yet */
+	__u32 version; /* of the peer that all of this is about */
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EBM_LIMIT_PEERS);
+	__type(key, __u32);
+	__type(value, struct nexthop_pace);
+} ebm_paces SEC(".maps");
+
 /*
  * Read by no program. An update of a map of maps returns only when every program that ran at that moment has ended
  * (kernel commit 1ae80cf31938, 4.20); user space updates the one element to wait for a grace period.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Ctx, devices};
 use crate::kernel::attach::Request;
-use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::instance::{Found, Instance, open_netlink};
 use crate::kernel::netlink::Link;
 use crate::kernel::pins::Access;
 use crate::kernel::{collector, hooks, stage};
@@ -73,12 +73,11 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     if ctx.dry_run {
         return dry_run(ctx, &links, &request);
     }
-    let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
-    let (instance, mended) = Instance::open_or_create(&ctx.place, request.mode)?;
+    let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
     let changed = match attach_all(&instance, &links, &request) {
-        Ok(changed) => changed || mended,
+        Ok(changed) => changed || found != Found::Whole,
         Err(error) => {
-            if !existed {
+            if found == Found::Made {
                 // The first error is the one to tell.
                 let _ = instance.remove();
             }

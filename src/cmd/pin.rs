@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Ctx;
-use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::instance::{Found, Instance, open_netlink};
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::Result;
@@ -34,7 +34,7 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         }
         !existed
     } else {
-        Instance::open_or_create(&ctx.place, args.mode)?.1
+        Instance::open_or_create(&ctx.place, args.mode)?.1 != Found::Whole
     };
     let directory = ctx.place.dir().display().to_string();
     Ok(Box::new(Pinned { directory, changed, dry_run: ctx.dry_run }))

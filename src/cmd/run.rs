@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Ctx, attach, devices, stats};
 use crate::kernel::attach::Request;
 use crate::kernel::collector;
-use crate::kernel::instance::Instance;
+use crate::kernel::instance::{Found, Instance};
 use crate::kernel::interrupt::Interrupt;
 use crate::kernel::pins::Access;
 use crate::model::interface::{Directions, InterfaceName, ModeChoice};
@@ -47,15 +47,14 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     }
     let interrupt = Interrupt::catch()?;
     {
-        let existed = Instance::open(&ctx.place, Access::Read)?.is_some();
-        let (instance, _) = Instance::open_or_create(&ctx.place, request.mode)?;
+        let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
         instance.reap()?;
         if let Some(link) = links.iter().find(|link| instance.is_attached(link.ifindex)) {
             return Err(Error::new(Code::Conflict, format!("{} is attached already", link.name))
                 .hint(format!("watch it with ebmirror stats --watch, or detach it: ebmirror detach {}", link.name)));
         }
         if let Err(error) = attach::attach_all(&instance, &links, &request) {
-            if !existed {
+            if found == Found::Made {
                 // The first error is the one to tell.
                 let _ = instance.remove();
             }

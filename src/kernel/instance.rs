@@ -21,6 +21,17 @@ pub(super) const UNFINISHED_PIN: &str = "unfinished_meta";
 const LINK_STAGE: &str = "link_stage";
 const LINK_EXACT: &str = "link_exact";
 
+/// How an instance was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There was none: it has just been made.
+    Made,
+    /// Something of it was missing, and has been put right.
+    Mended,
+    /// All of it was there.
+    Whole,
+}
+
 /// An open instance; locked as long as this lives.
 pub struct Instance {
     pub(super) place: Place,
@@ -55,9 +66,8 @@ impl Instance {
         Ok(Some(instance))
     }
 
-    /// The instance of this place, to be changed; made when there is none, mended where others undid something. True
-    /// when it was.
-    pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<(Self, bool)> {
+    /// The instance of this place, to be changed; made when there is none, mended where others undid something.
+    pub fn open_or_create(place: &Place, choice: ModeChoice) -> Result<(Self, Found)> {
         let lock = place.create_and_lock()?;
         let fresh = !is_finished(place);
         if fresh {
@@ -68,7 +78,12 @@ impl Instance {
         }
         let instance = Self::open_locked(place, lock)?;
         let mended = instance.mend(choice)?;
-        Ok((instance, fresh || mended))
+        let found = match (fresh, mended) {
+            (true, _) => Found::Made,
+            (false, true) => Found::Mended,
+            (false, false) => Found::Whole,
+        };
+        Ok((instance, found))
     }
 
     fn open_locked(place: &Place, lock: Lock) -> Result<Self> {
@@ -226,13 +241,28 @@ impl Instance {
 /// still hold, pins. What it found.
 pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {
     let _lock = place.lock(Access::Write)?;
+    if let Some(other) = place.other()? {
+        return Err(Error::new(Code::Conflict, format!("the instance in {} is in use", other.display()))
+            .hint(format!("remove that one: --root {}", other.parent().unwrap_or(&other).display())));
+    }
     let netlink = open_netlink()?;
     let mut found = Vec::new();
+    if place.dir().exists() {
+        found.push(place.dir().display().to_string());
+        if !dry_run {
+            // A TCX link ends with its last pin.
+            place.remove()?;
+        }
+    }
     for link in netlink.links().map_err(|error| error.context("list the devices"))? {
         for direction in Direction::ALL {
             for program in hooks::programs(&netlink, link.ifindex, direction)? {
                 if program.name != load::tap(direction) {
                     continue;
+                }
+                if program.mode == Mode::Tcx && !dry_run {
+                    return Err(Error::new(Code::Conflict, format!("{}: a tap is held by somebody else", link.name))
+                        .hint("an instance in another bpffs, or a process with the link open: bpftool link show"));
                 }
                 found.push(format!("{} {direction} {}", link.name, program.place));
                 if !dry_run && program.mode == Mode::Tc {
@@ -244,12 +274,7 @@ pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {
             found.push(link.name);
         }
     }
-    if place.dir().exists() {
-        found.push(place.dir().display().to_string());
-    }
     if !dry_run {
-        // A TCX link ends with its last pin.
-        place.remove()?;
         stage::remove(&netlink)?;
     }
     Ok(found)

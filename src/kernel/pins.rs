@@ -128,6 +128,31 @@ impl Place {
             .collect()
     }
 
+    /// Another directory of this namespace's in the same bpffs, below another root. None when this is the only one.
+    pub fn other(&self) -> Result<Option<PathBuf>> {
+        let is_bpffs = |dir: &Path| statfs(dir).is_ok_and(|found| found.filesystem_type() == BPFFS);
+        let mut top = self.root.as_path();
+        while let Some(parent) = top.parent().filter(|parent| is_bpffs(parent) || !top.exists()) {
+            top = parent;
+        }
+        let mut open = vec![top.to_owned()];
+        while let Some(dir) = open.pop() {
+            // Directories that come and go meanwhile are nobody's instance.
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || entry.path() == self.dir {
+                    continue;
+                }
+                if entry.file_name().to_str() == Some(&self.cookie.to_string())
+                    && entry.path().join("ebm_meta").exists()
+                {
+                    return Ok(Some(entry.path()));
+                }
+                open.push(entry.path());
+            }
+        }
+        Ok(None)
+    }
+
     /// Removes every pin and the directory; and the root, when no other instance is in it.
     pub fn remove(&self) -> Result<()> {
         for name in self.names()? {
