@@ -86,7 +86,11 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     };
     let mut report = Attached { attached: Vec::new(), changed, dry_run: false, warnings: Vec::new() };
     for link in &links {
-        for tap in instance.taps(link.ifindex)? {
+        let taps = instance.taps(link.ifindex).unwrap_or_else(|error| {
+            report.warnings.push(format!("{} is attached, but how cannot be told: {error}", link.name));
+            Vec::new()
+        });
+        for tap in taps {
             report.attached.push(Row { interface: link.name.clone(), direction: tap.direction, mode: tap.mode });
             report.warnings.extend(tap.ahead.iter().map(|program| {
                 format!(
@@ -97,7 +101,9 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
             }));
         }
     }
-    collector::resolve_all(&instance)?;
+    if let Err(error) = collector::resolve_all(&instance) {
+        report.warnings.push(format!("the collectors' neighbours could not be asked for: {error}"));
+    }
     Ok(Box::new(report))
 }
 

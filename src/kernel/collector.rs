@@ -47,7 +47,8 @@ pub fn path(netlink: &Netlink, remote: Ipv4Addr, local: Option<Ipv4Addr>) -> Res
         .map_err(|error| error.context(&format!("look up the neighbour {wanted}")))?;
     let mac = known.as_ref().and_then(|neighbour| neighbour.mac);
     Ok(Some(Path {
-        mtu: route.mtu.unwrap_or(device.mtu).min(device.mtu),
+        // The datapath's look-up is a forwarder's, which obeys a route's MTU only when it is locked.
+        mtu: route.mtu.filter(|_| route.mtu_locked).unwrap_or(device.mtu).min(device.mtu),
         device: device.name,
         gateway: route.gateway,
         source: route.prefsrc,

@@ -11,13 +11,14 @@ use crate::model::{Code, Error, Result};
 
 /// What libbpf-rs says, as this program's error.
 pub fn bpf_error(what: String, error: &libbpf_rs::Error) -> Error {
-    let raw = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error());
+    // libbpf-rs 0.27 keeps the number to itself, and prints it as the standard library does.
+    let text = format!("{error:#}");
+    let raw = text.rsplit_once("(os error ").and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
     match (raw, error.kind()) {
         (Some(raw), _) => Error::io(what, &io::Error::from_raw_os_error(raw)),
         (None, libbpf_rs::ErrorKind::PermissionDenied) => Error::io(what, &io::Error::from_raw_os_error(libc::EPERM)),
-        (None, libbpf_rs::ErrorKind::NotFound) => Error::new(Code::NotFound, format!("{what}: {error:#}")),
-        _ => Error::new(Code::Failed, format!("{what}: {error:#}")),
+        (None, libbpf_rs::ErrorKind::NotFound) => Error::new(Code::NotFound, format!("{what}: {text}")),
+        _ => Error::new(Code::Failed, format!("{what}: {text}")).hint("-v shows libbpf's log"),
     }
 }
 

@@ -74,12 +74,18 @@ impl Error {
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => Code::Unsupported,
             _ => Code::Failed,
         };
-        let new = Self::new(code, format!("{what}: {error}"));
-        match (code, error.raw_os_error()) {
-            (Code::Permission, Some(libc::EROFS)) => new.hint("the file system is read-only: mount it read-write"),
-            (Code::Permission, _) => new.hint("run it as root, or with CAP_BPF and CAP_NET_ADMIN"),
-            _ => new,
-        }
+        Self::new(code, format!("{what}: {error}")).hint(match error.raw_os_error() {
+            Some(libc::EROFS) => "the file system is read-only: mount it read-write",
+            Some(libc::EPERM | libc::EACCES) => "run it as root, or with CAP_BPF and CAP_NET_ADMIN",
+            Some(libc::ENOMEM | libc::ENOBUFS) => "the kernel has no memory left for it: free some, and try again",
+            Some(libc::ENOSPC | libc::EMFILE | libc::ENFILE | libc::E2BIG) => {
+                "a limit of the kernel or of this process is reached: dmesg and ulimit -a may tell which"
+            }
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => "it may have been removed meanwhile: try again",
+            Some(libc::EBUSY | libc::EEXIST | libc::ESTALE | libc::EAGAIN) => "somebody else is using it: try again",
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => "this kernel lacks it: a newer one, or its module, may be needed",
+            _ => "the kernel's log (dmesg), or this command with -v, may tell more",
+        })
     }
 
     /// The same error with a remedy.

@@ -38,10 +38,12 @@ pub fn programs(netlink: &Netlink, ifindex: u32, direction: Direction) -> Result
     for filter in tc::filters(netlink, ifindex, direction)? {
         let id = filter.bpf.as_ref().and_then(|bpf| bpf.id).unwrap_or(0);
         let known = programs::describe_id(id).map(|program| program.name);
+        let named = filter.bpf.as_ref().map(|bpf| bpf.name.clone()).filter(|name| !name.is_empty());
         found.push(Attached {
             mode: Mode::Tc,
             id,
-            name: known.unwrap_or(filter.kind),
+            // The filter's own name, which does not need CAP_SYS_ADMIN, is the program's where we attached it.
+            name: known.or(named).unwrap_or(filter.kind),
             place: format!("tc priority {} handle {:#x}", filter.priority, filter.handle),
         });
     }

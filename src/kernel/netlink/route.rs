@@ -39,7 +39,12 @@ pub struct Route {
     pub kind: RouteKind,
     /// In bytes: of the route, or learned on the path. `None`: the device's.
     pub mtu: Option<u32>,
+    /// The administrator locked the MTU. One that is not locked counts for packets of this host's sockets alone.
+    pub mtu_locked: bool,
 }
+
+/// Of <linux/rtnetlink.h>.
+const RTAX_MTU: u32 = 2;
 
 impl Netlink {
     /// Asks the kernel where a packet to `dst` would go, from `src` and through the device `oif` if they are given.
@@ -107,7 +112,14 @@ impl Netlink {
 
 impl From<RouteMessage> for Route {
     fn from(message: RouteMessage) -> Self {
-        let mut route = Self { oif: 0, gateway: None, prefsrc: None, kind: message.header.kind.into(), mtu: None };
+        let mut route = Self {
+            oif: 0,
+            gateway: None,
+            prefsrc: None,
+            kind: message.header.kind.into(),
+            mtu: None,
+            mtu_locked: false,
+        };
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Oif(oif) => route.oif = oif,
@@ -120,6 +132,9 @@ impl From<RouteMessage> for Route {
                 }
                 RouteAttribute::PrefSource(address) => route.prefsrc = ip(&address),
                 RouteAttribute::Metrics(metrics) => {
+                    route.mtu_locked = metrics
+                        .iter()
+                        .any(|metric| matches!(metric, RouteMetric::Lock(locked) if locked >> RTAX_MTU & 1 == 1));
                     route.mtu = metrics.iter().find_map(|metric| match metric {
                         RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
                         _ => None,
@@ -197,8 +212,14 @@ mod tests {
         on_a_wire(|netlink, va, _| {
             for (dst, src) in [("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1")] {
                 let route = netlink.route_get(ip(dst), None, None).unwrap();
-                let expected =
-                    Route { oif: va, gateway: None, prefsrc: Some(ip(src)), kind: RouteKind::Unicast, mtu: None };
+                let expected = Route {
+                    oif: va,
+                    gateway: None,
+                    prefsrc: Some(ip(src)),
+                    kind: RouteKind::Unicast,
+                    mtu: None,
+                    mtu_locked: false,
+                };
                 assert_eq!(route, expected);
                 let asked = netlink.route_get(ip(dst), Some(ip(src)), Some(va));
                 assert_eq!(asked.unwrap().oif, va);
