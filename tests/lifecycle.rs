@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{COLLECTOR, Outcome, Rig, check_books, wait_for};
+use common::{COLLECTOR, Rig, check_books, wait_for};
 use ebmirror::kernel::hooks::tcx;
 use ebmirror::lab::capture::Sender;
 use ebmirror::lab::frame::{Ethernet, pattern};
@@ -625,27 +625,21 @@ fn status_tells_what_is_missing() {
     healthy(&rig);
 }
 
-/// Does harm, sees that status finds it, and that any command which changes something mends it.
+/// Does harm, sees that status finds it, and that the commands that need the stage mend it.
 fn mends(harm: &str, problem: &str) {
-    let two = ["peer", "add", "two", "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", "43"];
-    for command in
-        [&["pin"][..], &["attach", "eth0"], &two, &["peer", "set", "ids", "--ttl", "65"], &["peer", "del", "two"]]
-    {
-        let rig = Rig::new();
-        rig.mirror();
-        if command.contains(&"del") {
-            rig.ebmirror(&two).ok();
-        }
-        let mut traffic = Traffic::new(&rig);
-        traffic.mirrored_once();
+    let rig = Rig::new();
+    rig.mirror();
+    let mut traffic = Traffic::new(&rig);
+    let two = ["peer", "add", "two", "--tunnel", "vxlan", "--remote", "10.2.0.2", "--vni", "43"];
+    for command in [&["pin"][..], &["attach", "eth0"], &two] {
         script(&rig.mounts, &rig.host, harm);
         unhealthy(&rig, problem);
         assert_eq!(json(&rig, command)["changed"], true, "{command:?} after: {harm}");
         healthy(&rig);
         traffic.mirrored_once();
-        traffic.production_works();
-        rig.balanced();
     }
+    traffic.production_works();
+    rig.balanced();
 }
 
 #[test]
