@@ -243,10 +243,17 @@ impl<'a> Traffic<'a> {
     }
 }
 
+/// strace, in the host's namespace itself: from another one it does not know a netlink socket.
+pub fn strace_in(mounts: &Mounts, host: &Host) -> Command {
+    let mut command = mounts.command("nsenter");
+    command.arg(format!("--net={}", host.path())).args(["strace", "-f", "-qq"]);
+    command
+}
+
 /// `ebmirror ARGS` of the rig under strace with these options, its own output aside.
 pub fn strace(mounts: &Mounts, host: &Host, options: &[&str], args: &[&str]) -> Outcome {
-    let mut command = mounts.command("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null"]).args(options);
+    let mut command = strace_in(mounts, host);
+    command.args(["-o", "/dev/null"]).args(options);
     command.args([EBMIRROR, "--netns", &host.path()]).args(args);
     Outcome::of(command, &format!("strace {} ebmirror {}", options.join(" "), args.join(" ")))
 }
@@ -270,8 +277,8 @@ pub fn changing_calls(mounts: &Mounts, host: &Host, args: &[&str]) -> Vec<(Strin
         ") = -1 ",
         ") = ?",
     ];
-    let mut command = mounts.command("strace");
-    command.args(["-f", "-qq", "-e", &format!("trace={TRACED}"), "-e", "signal=none", "-o", "|cat >&2"]);
+    let mut command = strace_in(mounts, host);
+    command.args(["-e", &format!("trace={TRACED}"), "-e", "signal=none", "-o", "|cat >&2"]);
     command.args([EBMIRROR, "--netns", &host.path()]).args(args);
     let outcome = Outcome::of(command, &format!("strace ebmirror {}", args.join(" "))).ok();
     let mut seen = BTreeMap::<&str, usize>::new();
