@@ -1,5 +1,7 @@
 //! What others have attached stays as it was, whatever ebmirror does beside it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 mod common;
 #[path = "common/state.rs"]
 mod state;

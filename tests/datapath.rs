@@ -627,7 +627,7 @@ fn udp_that_the_kernel_has_joined_to_be_forwarded_is_copied() {
         let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
         client.segment(1000);
         let data = pattern(1, 20_000);
-        client.send(&there, &[data.clone()]);
+        client.send(&there, std::slice::from_ref(&data));
         let segments: Vec<Vec<u8>> = data.chunks(1000).map(<[u8]>::to_vec).collect();
         assert_eq!(there.receive(20), segments, "the application's own");
         let arrived: Vec<Vec<u8>> = collector.take(20).iter().map(|copy| datagram(&copy.bytes)).collect();

@@ -1,5 +1,7 @@
 //! A kernel that refuses: one clear error with its remedy, a documented exit code, and nothing changed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 mod common;
 #[path = "common/state.rs"]
 mod state;

@@ -1,5 +1,7 @@
 //! The limits that the documentation states: reached, and not exceeded.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 mod common;
 #[path = "common/state.rs"]
 mod state;
