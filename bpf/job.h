@@ -7,7 +7,7 @@
 #define EBM_JOB_H
 
 #include "bpf.h"
-#include "parse.h"
+#include "size.h"
 #include "state.h"
 #include "stats.h"
 
@@ -83,7 +83,7 @@ static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *s
 	job->stage_ifindex = control->stage_ifindex;
 	job->direct = true;
 	job->set = ~0ULL;
-	parse_size(skb, &job->size);
+	size_of_frame(skb, &job->size);
 }
 
 #endif

@@ -11,12 +11,12 @@
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include "bpf.h"
-#include "stats.h"
 
 #define PARSE_VLAN_TAGS 3     /* in the payload; a deeper stack is treated as no IP */
 #define PARSE_IP6_EXTENSIONS 6 /* RFC 8200, 4.1: each but Destination Options at most once */
 #define PARSE_IP_MF_OFFSET 0x3fff /* RFC 791: more-fragments flag and offset */
-#define PARSE_IP_OFFSET 0x1fff
+#define PARSE_OFFSET_MAX 512	 /* of an inner frame: no stack of headers that GSO takes is longer */
+
 
 struct parse_vlan {
 	__be16 tci;
@@ -38,7 +38,8 @@ struct parse_key {
 	__be16 dest_port; /* 0 where there is none */
 	__u8 protocol;	  /* IP protocol; 0 for other frames */
 	bool fragment;	  /* an IP fragment, the first included */
-	__u16 reserved;
+	bool inner_tcp;	  /* a TCP super-packet inside a tunnel; `headers` are those of both frames */
+	__u8 reserved;
 };
 
 /* 0, or a negative error when the frame ends before `length` bytes. */
@@ -154,17 +155,18 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 }
 
 /*
- * Fills the key; whatever cannot be read stays zero. Frames without IP hash their MAC addresses. Always 0; global, so
- * that the verifier looks at it once.
+ * Fills the key of the frame that begins `offset` bytes into the packet: 0, or behind a tunnel's headers. Whatever cannot
+ * be read stays zero. Frames without IP hash their MAC addresses. Always 0; global, so that the verifier looks at it
+ * once.
  */
-__noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key)
+__noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 offset)
 {
 	struct ethhdr eth;
-	__u32 offset = sizeof(eth);
 	__u32 source, dest;
 
-	if (!key || parse_read(skb, 0, &eth, sizeof(eth)) < 0)
+	if (!key || offset > PARSE_OFFSET_MAX || parse_read(skb, offset, &eth, sizeof(eth)) < 0)
 		return 0;
+	offset += sizeof(eth);
 	key->ether_type = eth.h_proto;
 	for (int i = 0; i < PARSE_VLAN_TAGS; i++) {
 		struct parse_vlan tag;
@@ -188,44 +190,6 @@ __noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key)
 		key->hash = parse_pair(key->ether_type, source, dest);
 	}
 	key->hash = parse_mix(key->hash);
-	return 0;
-}
-
-static __always_inline __u32 parse_segments(const struct __sk_buff *skb, const struct parse_key *key)
-{
-	__u32 payload = skb->len > key->headers ? skb->len - key->headers : 0;
-	__u32 segments = skb->gso_segs;
-
-	/* gso_segs is 0 in super-packets from virtual machines, and may be stale. Behind a UDP header there may be a
-	 * tunnel's headers, so that there the division is only the second choice. */
-	if (!segments || key->protocol == IPPROTO_TCP) {
-		__u32 computed = (payload + skb->gso_size - 1) / skb->gso_size;
-
-		if (computed > segments)
-			segments = computed;
-	}
-	return segments ? min_u64(segments, 0xffff) : 1;
-}
-
-/* The frame's size on the wire: a super-packet counts its segments, a tag in the metadata its four bytes. */
-static __always_inline void parse_key_size(const struct __sk_buff *skb, const struct parse_key *key,
-					   struct stats_size *size)
-{
-	__u32 tag = skb->vlan_present ? sizeof(struct parse_vlan) : 0;
-
-	size->packets = skb->gso_size ? parse_segments(skb, key) : 1;
-	size->bytes = skb->len + tag + (size->packets - 1) * (key->headers + tag);
-}
-
-/* The same for a frame that has not been parsed. Always 0. */
-__noinline int parse_size(struct __sk_buff *skb, struct stats_size *size)
-{
-	struct parse_key key = {};
-
-	if (!size)
-		return 0;
-	parse_frame(skb, &key);
-	parse_key_size(skb, &key, size);
 	return 0;
 }
 

@@ -92,7 +92,7 @@ __noinline int plan_measure(struct __sk_buff *skb, struct encap_run *run)
 		run->need = skb->len + added;
 		return 0;
 	}
-	parse_frame(skb, &key);
+	parse_frame(skb, &key, 0);
 	run->need = key.headers + skb->gso_size + added;
 	if (skb->gso_size > OUTER_OVERHEAD + tag)
 		run->lowered = run->need - OUTER_OVERHEAD - tag;

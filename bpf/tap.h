@@ -12,6 +12,7 @@
 #include "job.h"
 #include "own.h"
 #include "parse.h"
+#include "size.h"
 
 /*
  * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
@@ -74,8 +75,8 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	stats = stats_iface(active, iface->slot, direction);
 	if (!config || !stats)
 		return;
-	parse_frame(skb, &key);
-	parse_key_size(skb, &key, &size);
+	parse_frame(skb, &key, 0);
+	size_of_key(skb, &key, &size);
 	stats_count(&stats->seen, &size);
 	if (skb->mark == control->mark || (own_may_be(&key, config) && own_copy(skb, &key, active))) {
 		stats_count(&stats->own, &size);

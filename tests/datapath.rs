@@ -669,7 +669,7 @@ fn the_traffic_of_an_overlay_network_is_copied() {
             }
             let (outer, frame) = vxlan_bytes(&packet, false).unwrap();
             assert_eq!((outer.vni, outer.dport), (7, 4790));
-            Packet { bytes: frame.to_vec().into(), gso: copy.gso }
+            Packet::new(frame.to_vec(), copy.gso)
         };
         let mut last = String::new();
         wait_for("each frame of the overlay", || {

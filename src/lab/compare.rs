@@ -1,8 +1,8 @@
 //! Originals against copies: has each original its copy, the same to the last byte, and each copy its original?
 //!
-//! Frames are compared whole. TCP data alone is also compared as a stream, where a super-packet was cut on the way: the
-//! kernel cuts it at the sender's interface or not at all, a receiver may join what it gets, and a mirror that has to fit
-//! its own headers in may ask for smaller segments. Then each byte at each sequence number must be the same as often as it
+//! Frames are compared whole; a super-packet whole, or with the pieces into which it is cut as it asks for. TCP data alone is
+//! also compared as a stream, where it was cut in another way: a receiver may join what it gets, and a mirror that has to
+//! fit its own headers in may ask for smaller segments. Then each byte at each sequence number must be the same as often as it
 //! was sent, under the same headers: addresses, ports, TTL, acknowledgement, window, options and flags. What cutting
 //! rewrites is left out of that: lengths, checksums (which are verified instead), the IPv4 identification (counted up
 //! by segment), and PSH, FIN and CWR, of which the first two must end at the same sequence number.
@@ -11,10 +11,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::capture::{Frame, Gso};
+use serde::Serialize;
+
+use super::capture::{Checksum, Frame, Gso};
 use super::checksum::{checksum, sum};
 use super::frame::{TCP_FIN, TCP_PSH};
 use super::parse::{Parsed, Tcp};
+use super::segment::Layout;
 
 const TCP_CWR: u8 = 0x80;
 
@@ -31,6 +34,8 @@ pub struct Packet<'a> {
     pub bytes: Cow<'a, [u8]>,
     /// How it is cut, if it is.
     pub gso: Option<Gso>,
+    /// Where the transport header begins that cutting is about, if that is known. In a tunnel it is the inner one.
+    pub transport: Option<usize>,
 }
 
 /// What became of an original.
@@ -66,7 +71,7 @@ impl Comparison {
 }
 
 /// What a packet is on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WireSize {
     /// Frames.
     pub packets: u64,
@@ -75,25 +80,39 @@ pub struct WireSize {
 }
 
 impl<'a> Packet<'a> {
+    /// One whose transport header is where its headers say.
+    pub fn new(bytes: impl Into<Cow<'a, [u8]>>, gso: Option<Gso>) -> Self {
+        Self { bytes: bytes.into(), gso, transport: None }
+    }
+
     /// What was captured, with its checksum finished.
     pub fn captured(frame: &'a Frame) -> Self {
-        Self { bytes: frame.finished(), gso: frame.gso }
+        let transport = match frame.checksum {
+            Checksum::NotReady { start, .. } => Some(start),
+            Checksum::Unknown | Checksum::Valid => None,
+        };
+        Self { bytes: frame.finished(), gso: frame.gso, transport }
+    }
+
+    /// The frame that begins so many bytes later: what a tunnel carries. `None`: there are not so many.
+    pub fn inside(self, headers: usize) -> Option<Self> {
+        let bytes = match self.bytes {
+            Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(headers..)?),
+            Cow::Owned(bytes) => Cow::Owned(bytes.get(headers..)?.to_vec()),
+        };
+        let transport = self.transport.and_then(|transport| transport.checked_sub(headers));
+        Some(Self { bytes, gso: self.gso, transport })
     }
 
     /// What it is on the wire: a super-packet is cut, and each piece has the headers.
     pub fn wire_size(&self) -> WireSize {
         let whole = WireSize { packets: 1, bytes: self.bytes.len() as u64 };
-        let (Some(gso), Some(parsed)) = (self.gso.filter(|gso| gso.size > 0), Parsed::new(&self.bytes)) else {
+        let (Some(gso), Some(layout)) = (self.gso, Layout::of(self)) else {
             return whole;
         };
-        let headers = match (&parsed.ip, parsed.tcp()) {
-            (_, Some(tcp)) => tcp.payload.start,
-            (Some(ip), None) if ip.protocol == 17 => ip.payload.start + 8,
-            _ => return whole,
-        };
-        let payload = self.bytes.len().saturating_sub(headers) as u64;
-        let packets = payload.div_ceil(gso.size.into()).max(1);
-        WireSize { packets, bytes: whole.bytes + (packets - 1) * headers as u64 }
+        let headers = layout.headers() as u64;
+        let packets = whole.bytes.saturating_sub(headers).div_ceil(gso.size.into()).max(1);
+        WireSize { packets, bytes: whole.bytes + (packets - 1) * headers }
     }
 }
 
@@ -118,8 +137,39 @@ pub fn compare(originals: &[Packet<'_>], copies: &[Packet<'_>]) -> Comparison {
             result.sources[copy] = Some(place);
         }
     }
+    compare_pieces(originals, copies, &mut result);
     compare_streams(originals, copies, &mut result);
     result
+}
+
+/// Super-packets of which all pieces came, as [`Layout`] cuts them.
+fn compare_pieces(originals: &[Packet<'_>], copies: &[Packet<'_>], result: &mut Comparison) {
+    let mut waiting: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    for (place, copy) in copies.iter().enumerate().rev() {
+        if result.sources[place].is_none() && copy.gso.is_none() {
+            waiting.entry(&copy.bytes).or_default().push(place);
+        }
+    }
+    for (place, original) in originals.iter().enumerate() {
+        let Some(layout) = Layout::of(original).filter(|_| result.fates[place] != Fate::Identical) else { continue };
+        let mut found = Vec::new();
+        for piece in layout.cut(&original.bytes) {
+            // Not whole: those that came stay for the comparison as a stream.
+            let Some(copy) = waiting.get_mut(&*piece).and_then(Vec::pop) else { break };
+            found.push((piece, copy));
+        }
+        let whole = found.len() as u64 == original.wire_size().packets;
+        for (piece, copy) in found {
+            if whole {
+                result.sources[copy] = Some(place);
+            } else if let Some(places) = waiting.get_mut(&*piece) {
+                places.push(copy);
+            }
+        }
+        if whole {
+            result.fates[place] = Fate::Identical;
+        }
+    }
 }
 
 /// A TCP segment or super-packet with data.
@@ -318,13 +368,14 @@ mod tests {
     fn udp(sequence: u64) -> Packet<'static> {
         let frame =
             Ethernet::new([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2]).udp(1, 2, &pattern(sequence, 90));
-        Packet { bytes: frame.into(), gso: None }
+        Packet::new(frame, None)
     }
 
     fn tcp_with(seq: u32, data: &[u8], flags: u8, id: u16, gso: u16) -> Packet<'static> {
         let header = Header { sport: 1, dport: 2, seq, ack: ACK, flags: TCP_ACK | flags, window: 9 };
         let frame = Ethernet::new([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [192, 0, 2, 2]).id(id).tcp(header, data);
-        Packet { bytes: frame.into(), gso: (gso > 0).then_some(Gso { kind: GsoKind::Tcp4, size: gso }) }
+        let gso = (gso > 0).then_some(Gso { kind: GsoKind::Tcp4, size: gso });
+        Packet::new(frame, gso)
     }
 
     /// A piece of one stream whose data begins at sequence number 2^32 - 1000.

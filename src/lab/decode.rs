@@ -1,7 +1,6 @@
 //! A strict decoder of VXLAN over IPv4, as a collector sees it arrive. What an RFC allows and ebmirror does not send is
 //! an error: options, a set reserved bit, a checksum that is wrong or need not be there.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -80,13 +79,10 @@ impl std::error::Error for DecodeError {}
 /// # Errors
 /// The first field that is not as it must be.
 pub fn vxlan(frame: &Frame) -> Result<(Outer, Packet<'_>), DecodeError> {
-    let finished = frame.finished();
-    let outer = vxlan_bytes(&finished, frame.gso.is_some())?.0;
-    let bytes = match finished {
-        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[VXLAN_OVERHEAD..]),
-        Cow::Owned(bytes) => Cow::Owned(bytes[VXLAN_OVERHEAD..].to_vec()),
-    };
-    Ok((outer, Packet { bytes, gso: frame.gso }))
+    let packet = Packet::captured(frame);
+    let outer = vxlan_bytes(&packet.bytes, frame.gso.is_some())?.0;
+    let inner = packet.inside(VXLAN_OVERHEAD).ok_or(DecodeError::Short("VXLAN"))?;
+    Ok((outer, inner))
 }
 
 /// Decodes a packet from its first byte on: the outer headers, and the frame inside.

@@ -11,4 +11,7 @@ pub mod frame;
 pub mod network;
 pub mod parse;
 pub mod recorder;
+pub mod sandbox;
+pub mod segment;
 pub mod summary;
+pub mod traffic;

@@ -116,7 +116,7 @@ pub struct Copy {
 
 impl Copy {
     pub fn packet(&self) -> Packet<'_> {
-        Packet { bytes: self.bytes.as_slice().into(), gso: self.gso }
+        Packet::new(self.bytes.as_slice(), self.gso)
     }
 }
 

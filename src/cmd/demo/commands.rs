@@ -1,16 +1,13 @@
 //! The program's own commands, as a user types them.
 
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
 use serde_json::Value;
 
 use crate::lab::network::Host;
+use crate::lab::sandbox::die_with_parent;
 use crate::model::{Code, Error, Result};
 
 /// This program, whatever it is called and wherever it lies, and even when it has been replaced meanwhile.
@@ -46,18 +43,10 @@ impl<'a> Commands<'a> {
     }
 
     fn spawn(&self, words: &[&str]) -> io::Result<Output> {
-        let parent = getpid();
         let mut command = Command::new(SELF);
         command.arg("--json").arg("--netns").arg(&self.netns).arg("--root").arg(self.root).args(words);
         command.stdin(Stdio::null());
-        let die_with_parent = move || {
-            set_pdeathsig(Signal::SIGKILL)?;
-            // It may have ended before it was asked for.
-            if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
-        };
-        // SAFETY: the closure makes two system calls and touches no memory but its own; both functions are
-        // async-signal-safe.
-        unsafe { command.pre_exec(die_with_parent) };
+        die_with_parent(&mut command);
         command.output()
     }
 }

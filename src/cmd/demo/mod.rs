@@ -7,6 +7,7 @@
 mod books;
 mod commands;
 mod network;
+mod outer;
 mod report;
 mod traffic;
 mod verdict;
@@ -23,7 +24,8 @@ use self::verdict::{Evidence, judge};
 use crate::lab::capture::Frame;
 use crate::lab::network::Host;
 use crate::lab::recorder::Recorder;
-use crate::model::{Error, Result};
+use crate::lab::sandbox::private_bpffs;
+use crate::model::{Code, Error, Result};
 use crate::output::{Printer, Report};
 
 /// How long the last copies and counters may take after the traffic has ended.
@@ -61,8 +63,8 @@ fn perform(args: &Args, printer: &Printer) -> Result<Findings> {
         }
     };
     say("a network of its own: client eth0 --- eth0 host eth1 --- eth0 collector");
-    let root = network::private_bpffs()?;
-    let network = Network::build(args.no_offload)?;
+    let root = private_bpffs().map_err(needs_root)?.join("ebmirror");
+    let network = Network::build(args.no_offload).map_err(needs_root)?;
     let devices = network.devices()?;
     let commands = Commands::new(&network.host, &root, &say);
     let recording = Recording::start(&network)?;
@@ -154,6 +156,14 @@ fn left_over(network: &Network, devices: &[String], root: &Path) -> Result<Vec<S
         problems.push(format!("after unpin these pins are left: {}", pins.join(", ")));
     }
     Ok(problems)
+}
+
+/// More than what the other commands need.
+fn needs_root(error: Error) -> Error {
+    match error.code {
+        Code::Permission => error.hint("run it as root: it makes namespaces and mounts of its own"),
+        _ => error,
+    }
 }
 
 fn lost_frames(error: io::Error) -> Error {

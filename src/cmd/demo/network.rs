@@ -3,14 +3,11 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use std::path::Path;
 
 use crate::lab::decode::VXLAN_PORT;
 use crate::lab::network::{Host, Port, connect};
-use crate::model::{Code, Error, Result};
+use crate::model::Result;
 
 /// The mirrored interface.
 pub(super) const TAP: &str = "eth0";
@@ -104,30 +101,6 @@ impl Network {
         let links = self.host.netlink()?.links().map_err(|error| error.context("list the devices of the host"))?;
         Ok(links.into_iter().map(|link| link.name).collect())
     }
-}
-
-/// Moves the calling thread into a mount namespace of its own, with a bpffs that nobody else sees, and returns a directory
-/// in it that does not exist yet. What is started from this thread finds it there too.
-pub(super) fn private_bpffs() -> Result<PathBuf> {
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| Error::io("create a mount namespace", &error.into()))?;
-    // Before anything is mounted: a mount must not spread to where it would stay.
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(|error| Error::io("make the mount namespace private", &error.into()))?;
-    // Any directory will do; every system has this one.
-    let place = Path::new("/tmp");
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=0700,size=64k"))
-        .map_err(|error| Error::io("mount a tmpfs", &error.into()))?;
-    let bpffs = place.join("bpf");
-    fs::create_dir(&bpffs).map_err(|error| Error::io("create a directory in a fresh tmpfs", &error))?;
-    mount(Some("bpf"), &bpffs, Some("bpf"), flags, Some("mode=0700")).map_err(|error| match error {
-        nix::errno::Errno::ENODEV => {
-            Error::new(Code::Unsupported, "this kernel has no bpf file system").hint("it needs CONFIG_BPF_SYSCALL")
-        }
-        error => Error::io("mount a bpf file system", &error.into()),
-    })?;
-    Ok(bpffs.join("ebmirror"))
 }
 
 /// The names in a directory; none when it is not there.

@@ -1,6 +1,6 @@
 //! What the demo found, for people and for scripts.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::lab::compare::WireSize;
@@ -38,13 +38,10 @@ pub(super) struct Row {
     pub(super) direction: Direction,
     pub(super) protocol: Protocol,
     /// Originals, on the mirrored interface.
-    #[serde(serialize_with = "counter")]
     pub(super) seen: WireSize,
     /// Copies, at the collector.
-    #[serde(serialize_with = "counter")]
     pub(super) arrived: WireSize,
     /// Originals whose copy is the same to the last byte.
-    #[serde(serialize_with = "counter")]
     pub(super) identical: WireSize,
 }
 
@@ -61,10 +58,6 @@ impl Row {
         let none = WireSize::default();
         Self { direction, protocol, seen: none, arrived: none, identical: none }
     }
-}
-
-fn counter<S: Serializer>(size: &WireSize, serializer: S) -> Result<S::Ok, S::Error> {
-    serde_json::json!({ "packets": size.packets, "bytes": size.bytes }).serialize(serializer)
 }
 
 impl Findings {

@@ -1,24 +1,18 @@
-//! Is it all there, is it all the same, and do the books say so?
+//! The verdict: is it all there, is it all the same, and do the books say so?
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::books::{check_books, peer};
-use super::network::{COLLECTOR_IP, Network, UNDERLAY_IP, VNI};
+use super::network::{Network, VNI};
+use super::outer::{check_decoder, check_ports, decode_copies};
 use super::report::{Findings, Row, Shown};
 use crate::lab::capture::Frame;
-use crate::lab::compare::{Comparison, Fate, Packet, compare};
-use crate::lab::decode::{self, Outer, VXLAN_PORT};
-use crate::lab::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
-use crate::lab::parse::{Parsed, Protocol, protocol};
-use crate::lab::summary::{mac, summary};
+use crate::lab::compare::{Fate, Packet, compare};
+use crate::lab::parse::{Protocol, protocol};
+use crate::lab::summary::summary;
 use crate::model::interface::Direction;
-
-/// The outer header as `peer add` makes it when nothing else is asked for.
-const TTL: u8 = 64;
-const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 
 /// So many frames are described, of those that have the same fault.
 const EXAMPLES: usize = 3;
@@ -105,10 +99,10 @@ pub(super) fn judge(evidence: &Evidence<'_>, shown: usize) -> Findings {
 
 /// Problems of many frames, a sentence each kind.
 #[derive(Default)]
-struct Faults(BTreeMap<String, (usize, Vec<String>)>);
+pub(super) struct Faults(BTreeMap<String, (usize, Vec<String>)>);
 
 impl Faults {
-    fn add(&mut self, kind: impl Into<String>, example: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, kind: impl Into<String>, example: impl FnOnce() -> String) {
         let (count, examples) = self.0.entry(kind.into()).or_default();
         *count += 1;
         if examples.len() < EXAMPLES {
@@ -127,86 +121,6 @@ impl Faults {
 
 fn direction(frame: &Frame) -> Direction {
     if frame.outgoing { Direction::Egress } else { Direction::Ingress }
-}
-
-/// Every packet to the tunnel's port must be one that our decoder finds nothing wrong with. What else reaches the collector
-/// is the business of its own network: ARP and IPv6's.
-fn decode_copies<'a>(evidence: &Evidence<'a>, problems: &mut Faults) -> Vec<Packet<'a>> {
-    let mut copies = Vec::new();
-    for frame in evidence.copies.iter().filter(|frame| !frame.outgoing) {
-        if !decode::is_udp_to(&frame.bytes, COLLECTOR_IP, VXLAN_PORT) {
-            if !matches!(Parsed::new(&frame.bytes).map(|p| p.ethertype), Some(ETHERTYPE_ARP | ETHERTYPE_IPV6)) {
-                problems.add("packets at the collector that are no copies", || summary(&frame.bytes));
-            }
-            continue;
-        }
-        match decode::vxlan(frame) {
-            Ok((outer, inner)) => {
-                if let Some(wrong) = wrong_address(&outer, evidence.network) {
-                    problems.add(format!("outer packets with {wrong}"), || summary(&frame.bytes));
-                }
-                copies.push(inner);
-            }
-            Err(error) => problems
-                .add(format!("outer packets that are not as they should be ({error})"), || summary(&frame.bytes)),
-        }
-    }
-    copies
-}
-
-fn wrong_address(outer: &Outer, network: &Network) -> Option<String> {
-    let Outer { src_mac, dst_mac, src, tos, ttl, sport, vni, .. } = *outer;
-    match () {
-        () if src != UNDERLAY_IP => Some(format!("the sender {src}")),
-        () if src_mac != network.underlay_mac => Some(format!("the sender {}", mac(src_mac))),
-        () if dst_mac != network.collector_mac => Some(format!("the receiver {}", mac(dst_mac))),
-        () if vni != VNI => Some(format!("VNI {vni}")),
-        () if ttl != TTL => Some(format!("TTL {ttl}")),
-        () if tos != 0 => Some(format!("type of service {tos}")),
-        () if !SOURCE_PORTS.contains(&sport) => Some(format!("source port {sport}")),
-        () => None,
-    }
-}
-
-/// The source port stands for the flow, and both directions of a connection are one flow.
-fn check_ports(evidence: &Evidence<'_>, problems: &mut Faults) {
-    let mut flows: HashMap<_, u16> = HashMap::new();
-    for frame in evidence.copies.iter().filter(|frame| !frame.outgoing) {
-        let Ok((outer, inner)) = decode::vxlan(frame) else { continue };
-        let Some(parsed) = Parsed::new(&inner.bytes) else { continue };
-        let Some((ends, protocol)) = flow(&parsed) else { continue };
-        let port = *flows.entry((ends, protocol)).or_insert(outer.sport);
-        if port != outer.sport {
-            problems.add("copies whose outer source port is not that of their flow", || {
-                format!("{}: {} and {port}", summary(&inner.bytes), outer.sport)
-            });
-        }
-    }
-}
-
-type End = (IpAddr, u16);
-
-/// Both ends of a TCP or UDP flow, in an order that does not depend on the direction, and the protocol.
-fn flow(parsed: &Parsed<'_>) -> Option<([End; 2], u8)> {
-    let ip = parsed.ip.as_ref().filter(|ip| !ip.fragment && matches!(ip.protocol, 6 | 17))?;
-    let ports = parsed.ip_payload()?.first_chunk::<4>()?;
-    let mut ends =
-        [(ip.src, u16::from_be_bytes([ports[0], ports[1]])), (ip.dst, u16::from_be_bytes([ports[2], ports[3]]))];
-    ends.sort();
-    Some((ends, ip.protocol))
-}
-
-/// The kernel's VXLAN device must have found the same frames in the same packets. Returns how many it found.
-fn check_decoder(frames: &[Frame], copies: &[Packet<'_>], problems: &mut Faults) -> usize {
-    let found: Vec<Packet<'_>> = frames.iter().filter(|frame| !frame.outgoing).map(Packet::captured).collect();
-    let Comparison { fates, sources } = compare(copies, &found);
-    for (copy, _) in copies.iter().zip(fates).filter(|(_, fate)| *fate != Fate::Identical) {
-        problems.add("copies that the kernel's own VXLAN device did not deliver", || summary(&copy.bytes));
-    }
-    for (frame, _) in found.iter().zip(sources).filter(|(_, source)| source.is_none()) {
-        problems.add("frames of the kernel's own VXLAN device that we did not find", || summary(&frame.bytes));
-    }
-    found.len()
 }
 
 /// A demo that shows nothing of a kind has not shown that it is mirrored.
