@@ -625,13 +625,15 @@ fn status_tells_what_is_missing() {
     healthy(&rig);
 }
 
-/// Does harm, sees that status finds it, and that the commands that need the stage mend it.
+/// Does harm, sees that status finds it, and that every command that changes something mends it.
 fn mends(harm: &str, problem: &str) {
     let rig = Rig::new();
     rig.mirror();
     let mut traffic = Traffic::new(&rig);
     let two = ["peer", "add", "two", "--tunnel", "vxlan", "--remote", "10.2.0.2", "--vni", "43"];
-    for command in [&["pin"][..], &["attach", "eth0"], &two] {
+    for command in
+        [&["pin"][..], &["attach", "eth0"], &two, &["peer", "set", "ids", "--ttl", "65"], &["peer", "del", "two"]]
+    {
         script(&rig.mounts, &rig.host, harm);
         unhealthy(&rig, problem);
         assert_eq!(json(&rig, command)["changed"], true, "{command:?} after: {harm}");

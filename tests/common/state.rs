@@ -99,9 +99,15 @@ pub fn snapshot(mounts: &Mounts, host: &Host) -> String {
          done
          if test -d /sys/fs/bpf; then
              find /sys/fs/bpf -mindepth 1 ! -name '*.debug' -printf '%p %i %M %u\n' | sort
-             for map in $(find /sys/fs/bpf -name ebm_meta -o -name ebm_config -o -name ebm_peers -o -name ebm_ifaces \
-                               -o -name ebm_control); do
-                 echo $(bpftool map dump pinned $map | md5sum) $map
+             for meta in $(find /sys/fs/bpf -name ebm_meta); do
+                 dir=$(dirname $meta)
+                 dump() { bpftool -j map dump pinned $dir/$1 | jq -c \"[.[].formatted] | $2\"; }
+                 echo $dir $(dump ebm_meta 'map(.value | del(.next_version))')
+                 echo $dir $(dump ebm_control 'map(.value)')
+                 used=$(dump ebm_control '.[0].value.active % 2')
+                 echo $dir $(dump ebm_config \"map(select(.key == $used))\")
+                 echo $dir $(dump ebm_peers \"map(select((.key / 64 | floor) == $used and .value.version != 0))\")
+                 echo $dir $(dump ebm_ifaces 'map(select(.value.ifindex != 0))')
              done
          fi
          grep . /proc/sys/net/ipv4/conf/*/forwarding",
