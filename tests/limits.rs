@@ -1,6 +1,6 @@
 //! The limits that the documentation states: reached, and not exceeded.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on panics")]
 
 mod common;
 #[path = "common/state.rs"]
