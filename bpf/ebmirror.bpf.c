@@ -49,12 +49,14 @@ SEC("tc")
 int ebm_stage(struct __sk_buff *skb)
 {
 	const struct ebm_control *control = control_get();
+	struct scratch *scratch = scratch_get();
 	struct encap_run run = {};
 
 	/* The bridge's own chatter (router solicitations) is no copy: away with it, counted nowhere. */
 	if (!control || skb->mark != control->mark)
 		return EBM_VERDICT_DROP;
-	scratch_stage_reached();
+	if (scratch)
+		scratch->stage_copies += 1;
 	stage_job(&run.job, skb, control);
 	if (!run.job.resend)
 		encap_each(skb, &run, ENCAP_SELECT);
@@ -69,10 +71,15 @@ SEC("tc")
 int ebm_exact(struct __sk_buff *skb)
 {
 	const struct ebm_control *control = control_get();
+	struct scratch *scratch = scratch_get();
 	struct encap_run run = {};
 
 	if (!control || skb->mark != control->mark)
 		return EBM_VERDICT_DROP;
 	exact_job(&run.job, skb, control);
+	if (scratch) {
+		scratch->exact_packets += run.job.size.packets;
+		scratch->exact_bytes += run.job.size.bytes;
+	}
 	return encap_send(skb, &run);
 }

@@ -85,12 +85,19 @@ struct {
 	__array(values, struct grace_inner);
 } ebm_grace SEC(".maps") = { .values = { &ebm_grace_inner } };
 
-/* Counts the copies that reached the stage on this CPU: how the tap knows that its clone did. */
+/* What reached the stage and exact on this CPU. All of it happens inside the tap's clone, so that the tap, comparing before
+ * and after, knows what became of it. */
+struct scratch {
+	__u64 stage_copies;
+	__u64 exact_packets;
+	__u64 exact_bytes;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct scratch);
 } ebm_scratch SEC(".maps");
 
 static __always_inline const struct ebm_control *control_get(void)
@@ -139,19 +146,11 @@ static __always_inline struct ebm_iface *iface_find(__u32 ifindex)
 	return NULL;
 }
 
-static __always_inline __u64 *scratch_get(void)
+static __always_inline struct scratch *scratch_get(void)
 {
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&ebm_scratch, &zero);
-}
-
-static __always_inline void scratch_stage_reached(void)
-{
-	__u64 *reached = scratch_get();
-
-	if (reached)
-		*reached += 1;
 }
 
 #endif

@@ -14,6 +14,33 @@
 #include "parse.h"
 #include "size.h"
 
+struct tap_loss {
+	struct stats_size size;
+	__u32 active;
+};
+
+static long tap_lose_one(__u32 i, struct tap_loss *loss)
+{
+	const struct ebm_config *config = config_get(loss->active);
+
+	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+		return 1;
+	stats_lost(loss->active, config->destinations[i] & (EBM_LIMIT_PEERS - 1), &loss->size, EBM_REASON_STAGE_FULL);
+	return 0;
+}
+
+/* What the stage let go on to exact, and did not get there: somebody set it down, or filters on the bridge. */
+static __always_inline void tap_lose(__u32 active, const struct stats_size *size, __u64 packets, __u64 bytes)
+{
+	struct tap_loss loss = { .active = active };
+
+	if (packets >= size->packets)
+		return;
+	loss.size.packets = size->packets - packets;
+	loss.size.bytes = bytes < size->bytes ? size->bytes - bytes : 0;
+	bpf_loop(EBM_LIMIT_PEERS, tap_lose_one, &loss, 0);
+}
+
 /*
  * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
  *
@@ -23,15 +50,15 @@
 static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
 				      __u32 word, __u32 hash, const struct stats_size *size)
 {
+	struct scratch *scratch = scratch_get();
 	__u32 mark = skb->mark;
 	__u32 cb[JOB_CB_WORDS];
-	__u64 *reached = scratch_get();
-	__u64 before;
+	struct scratch before;
 	long result;
 
-	if (!reached)
+	if (!scratch)
 		return false;
-	before = *reached;
+	before = *scratch;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		cb[i] = skb->cb[i];
 	job_to_stage(skb, word, hash, size);
@@ -40,11 +67,15 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	skb->mark = mark;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	if (*reached != before)
-		return true;
-	if (result >= 0)
-		iface->stopped = 1;
-	return false;
+	if (scratch->stage_copies == before.stage_copies) {
+		if (result >= 0)
+			iface->stopped = 1;
+		return false;
+	}
+	if (!(word & JOB_DIRECT))
+		tap_lose(word & JOB_ACTIVE, size, scratch->exact_packets - before.exact_packets,
+			 scratch->exact_bytes - before.exact_bytes);
+	return true;
 }
 
 /* Of the super-packets the stage can grow those that bpf_skb_adjust_room takes: TCP, no tag in the payload. */

@@ -204,23 +204,10 @@ impl Instance {
                 if tc::ensure_clsact(&self.netlink, link.ifindex, &link.name)? {
                     self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), 1);
                 }
-                self.remove_orphans(link.ifindex, direction)?;
                 let name = load::tap(direction);
                 tc::attach(&self.netlink, link.ifindex, direction, order, program.as_fd(), name)
             }
         }
-    }
-
-    /// A tc filter outlives the pins of its instance. One that holds a tap of an instance that is gone would mirror
-    /// every frame a second time.
-    fn remove_orphans(&self, ifindex: u32, direction: Direction) -> Result<()> {
-        let ours = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
-        for program in hooks::programs(&self.netlink, ifindex, direction)? {
-            if program.mode == Mode::Tc && program.name == load::tap(direction) && program.id != ours {
-                tc::detach(&self.netlink, ifindex, direction, program.id)?;
-            }
-        }
-        Ok(())
     }
 
     /// A bucket and a slot for one more interface; not yet visible to the taps.
@@ -249,8 +236,7 @@ impl Instance {
 
     fn detach_tap(&self, ifindex: u32, direction: Direction) -> Result<bool> {
         let by_link = detach_link(&self.place.link(ifindex, direction))?;
-        let id = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
-        let by_filter = tc::detach(&self.netlink, ifindex, direction, id)?;
+        let by_filter = tc::detach(&self.netlink, ifindex, direction, load::tap(direction))?;
         Ok(by_link || by_filter)
     }
 
@@ -273,11 +259,10 @@ impl Instance {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        if let Some(bucket) = self.bucket(ifindex) {
+        // A tap that may still be there keeps its entry: so the next attempt finds it.
+        if let (Some(bucket), None) = (self.bucket(ifindex), &first_error) {
             changed = true;
-            if let Err(error) = self.return_clsact(bucket) {
-                first_error = first_error.or(Some(error));
-            }
+            self.return_clsact(bucket)?;
             self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), 0);
         }
         first_error.map_or(Ok(changed), Err)

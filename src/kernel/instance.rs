@@ -76,8 +76,13 @@ impl Instance {
                 let _ = place.remove();
             })?;
         }
-        let instance = Self::open_locked(place, lock)?;
-        let mended = instance.mend(choice)?;
+        let opened = Self::open_locked(place, lock).and_then(|instance| Ok((instance.mend(choice)?, instance)));
+        let (mended, instance) = opened.inspect_err(|_| {
+            if fresh {
+                // The first error is the one to tell.
+                let _ = remove_made(place);
+            }
+        })?;
         let found = match (fresh, mended) {
             (true, _) => Found::Made,
             (false, true) => Found::Mended,
@@ -170,7 +175,8 @@ impl Instance {
     /// and puts this binary's programs in the place of another version's. True when there was something.
     fn mend(&self, choice: ModeChoice) -> Result<bool> {
         let mut meta = self.meta()?;
-        let other_version = meta.build != load::build();
+        let missing = load::PROGRAMS.iter().any(|name| !self.place.pin(name).exists());
+        let other_version = meta.build != load::build() || missing;
         if other_version {
             self.upgrade(choice)?;
             meta.build = load::build();
@@ -199,21 +205,17 @@ impl Instance {
         Ok(())
     }
 
-    /// Swaps the programs at all hooks in place. The maps stay.
+    /// Swaps the programs at all hooks in place. The maps stay. Whoever died in the middle of it left hooks with either
+    /// program, both of which work with these maps; the next one swaps them all again.
     fn upgrade(&self, choice: ModeChoice) -> Result<()> {
-        let old: Vec<_> = load::PROGRAMS
-            .iter()
-            .map(|name| hooks::id(load::program(&self.place, name)?.as_fd()))
-            .collect::<Result<_>>()?;
         load::load(&self.place, choice)?;
         let swap = |ifindex: u32, direction: Direction, name: &str, link: &std::path::Path| -> Result<()> {
             let program = load::program(&self.place, name)?;
-            if let Some(link) = programs::open_pin(link)? {
-                return tcx::replace(link.as_fd(), program.as_fd())
-                    .map_err(|error| Error::io(format!("replace the program {name}"), &error));
+            match programs::open_pin(link)? {
+                Some(link) => tcx::replace(link.as_fd(), program.as_fd())
+                    .map_err(|error| Error::io(format!("replace the program {name}"), &error)),
+                None => tc::replace(&self.netlink, ifindex, direction, program.as_fd(), name),
             }
-            let index = load::PROGRAMS.iter().position(|known| *known == name).unwrap_or(0);
-            tc::replace(&self.netlink, ifindex, direction, old[index], program.as_fd(), name)
         };
         for (_, iface) in self.interfaces()? {
             for direction in Direction::ALL {
@@ -266,7 +268,7 @@ pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {
                 }
                 found.push(format!("{} {direction} {}", link.name, program.place));
                 if !dry_run && program.mode == Mode::Tc {
-                    tc::detach(&netlink, link.ifindex, direction, program.id)?;
+                    tc::detach(&netlink, link.ifindex, direction, load::tap(direction))?;
                 }
             }
         }
@@ -289,6 +291,16 @@ fn is_finished(place: &Place) -> bool {
     place.pin(LAST_PIN).exists()
 }
 
+/// Removes an instance that was made a moment ago and has nothing attached.
+fn remove_made(place: &Place) -> Result<()> {
+    let _lock = place.lock(Access::Write)?;
+    for name in [LINK_STAGE, LINK_EXACT] {
+        detach_link(&place.pin(name))?;
+    }
+    stage::remove(&open_netlink()?)?;
+    place.remove()
+}
+
 /// Takes away what a command left that died while it made the instance: it is in this directory, so it is ours.
 fn remove_unfinished(place: &Place, netlink: &Netlink) -> Result<()> {
     for name in [LINK_STAGE, LINK_EXACT] {
@@ -296,8 +308,8 @@ fn remove_unfinished(place: &Place, netlink: &Netlink) -> Result<()> {
     }
     for (device, name) in [(stage::BRIDGE, "ebm_stage"), (stage::PORT, "ebm_exact")] {
         let link = netlink.link_by_name(device).map_err(|error| error.context(&format!("look for {device}")))?;
-        if let (Some(link), Some(program)) = (link, programs::open_pin(&place.pin(name))?) {
-            tc::detach(netlink, link.ifindex, Direction::Egress, hooks::id(program.as_fd())?)?;
+        if let (Some(link), true) = (link, place.pin(name).exists()) {
+            tc::detach(netlink, link.ifindex, Direction::Egress, name)?;
         }
     }
     for name in place.names()? {

@@ -1,5 +1,6 @@
 //! Loads the datapath, and pins it.
 
+use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
@@ -126,9 +127,12 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
         }
     }
     for program in loaded.object_mut().progs_mut() {
-        let path = place.pin(&program.name().to_string_lossy());
-        programs::unpin(&path)?;
-        programs::pin(program.as_fd(), &path)?;
+        let name = program.name().to_string_lossy().into_owned();
+        let (new, path) = (place.pin(&format!("new_{name}")), place.pin(&name));
+        // An earlier version's stays until this one takes its place, in one step.
+        programs::unpin(&new)?;
+        programs::pin(program.as_fd(), &new)?;
+        fs::rename(&new, &path).map_err(|error| Error::io(format!("pin {}", path.display()), &error))?;
     }
     Ok(mode)
 }
@@ -162,6 +166,6 @@ pub fn program(place: &Place, name: &str) -> Result<OwnedFd> {
     let path = place.pin(name);
     programs::open_pin(&path)?.ok_or_else(|| {
         Error::new(Code::Damaged, format!("the pinned program {} is missing", path.display()))
-            .hint("remove this instance with ebmirror unpin --force, and set it up again")
+            .hint("ebmirror pin loads it again")
     })
 }

@@ -83,7 +83,11 @@ impl Place {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 // A command that removed the last instance removed the root as well.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !self.root.exists() => continue,
-                Err(error) => return Err(Error::io(format!("create {}", self.dir.display()), &error)),
+                Err(error) => {
+                    // Not empty: others have their instances there.
+                    let _ = fs::remove_dir(&self.root);
+                    return Err(Error::io(format!("create {}", self.dir.display()), &error));
+                }
             }
             if let Some(lock) = self.lock(Access::Write)? {
                 return Ok(lock);

@@ -3,7 +3,7 @@
 use super::{Add, Change, Del, Local, Options, Peers, Set};
 use crate::cmd::Ctx;
 use crate::kernel::collector;
-use crate::kernel::instance::{Instance, open_netlink};
+use crate::kernel::instance::{Found, Instance, open_netlink};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::peers::{Slots, find, free_slot};
 use crate::kernel::pins::Access;
@@ -50,12 +50,18 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
         place(&mut slots)?;
         slots
     } else {
-        let (instance, _) = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
-        let mut slots = instance.peers()?;
-        place(&mut slots)?;
-        collector::resolve(&netlink, &new)?;
-        instance.replace_peers(&slots)?;
-        slots
+        let (instance, found) = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
+        let added = instance.peers().and_then(|mut slots| {
+            place(&mut slots)?;
+            collector::resolve(&netlink, &new)?;
+            instance.replace_peers(&slots)?;
+            Ok(slots)
+        });
+        if added.is_err() && found == Found::Made {
+            // The first error is the one to tell.
+            let _ = instance.remove();
+        }
+        added?
     };
     let warnings = warn(&netlink, &slots, &new)?;
     report("peer-add", "added", vec![new], true, ctx, warnings)

@@ -26,8 +26,11 @@ pub struct Attached {
 
 /// Everything attached to a device, in the order in which a packet meets it: TCX first, then tc.
 pub fn programs(netlink: &Netlink, ifindex: u32, direction: Direction) -> Result<Vec<Attached>> {
-    // Before 6.6 there is no TCX: nothing is attached there.
-    let chain = tcx::query(ifindex, direction).unwrap_or_default();
+    let chain = match tcx::query(ifindex, direction) {
+        // Before 6.6 there is no TCX, on a device that is gone no hook: nothing is attached.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV)) => tcx::Chain::default(),
+        other => other.map_err(|error| Error::io("list the TCX programs", &error))?,
+    };
     let mut found: Vec<Attached> = (1..)
         .zip(&chain.programs)
         .map(|(position, id)| {

@@ -63,7 +63,7 @@ pub fn check_clsact(netlink: &Netlink, ifindex: u32, interface: &str) -> Result<
     }
 }
 
-/// Attaches a program, before or behind all filters of others.
+/// Attaches a program, before or behind all filters of others, and in the place of ours: two would mirror each frame twice.
 pub fn attach(
     netlink: &Netlink,
     ifindex: u32,
@@ -72,6 +72,7 @@ pub fn attach(
     program: BorrowedFd<'_>,
     name: &str,
 ) -> Result<()> {
+    detach(netlink, ifindex, direction, name)?;
     let others = filters(netlink, ifindex, direction)?;
     let priority = place(&others.iter().map(|filter| filter.priority).collect::<Vec<_>>(), order);
     netlink
@@ -93,35 +94,36 @@ fn place(taken: &[u16], order: Order) -> u16 {
     found.unwrap_or(LAST)
 }
 
-/// Removes the filters that hold this program. True when there was one.
-pub fn detach(netlink: &Netlink, ifindex: u32, direction: Direction, program: u32) -> Result<bool> {
+/// Whether we attached this filter. By name and handle, not by program: it may hold the one of an earlier version, or of an
+/// instance whose pins are gone.
+fn is_ours(filter: &Filter, name: &str) -> bool {
+    filter.handle == HANDLE && filter.bpf.as_ref().is_some_and(|bpf| bpf.name == name)
+}
+
+/// Removes our filters of this name. True when there was one.
+pub fn detach(netlink: &Netlink, ifindex: u32, direction: Direction, name: &str) -> Result<bool> {
     let mut removed = false;
-    for filter in filters(netlink, ifindex, direction)? {
-        if filter.bpf.is_some_and(|bpf| bpf.id == Some(program)) {
-            netlink
-                .delete_filter(ifindex, parent(direction), filter.priority, filter.handle)
-                .map_err(|error| error.context("delete the tc filter"))?;
-            removed = true;
-        }
+    for filter in filters(netlink, ifindex, direction)?.iter().filter(|filter| is_ours(filter, name)) {
+        netlink
+            .delete_filter(ifindex, parent(direction), filter.priority, filter.handle)
+            .map_err(|error| error.context("delete the tc filter"))?;
+        removed = true;
     }
     Ok(removed)
 }
 
-/// Puts another program into the filter that holds this one, in place.
+/// Puts another program into our filters of this name, in place.
 pub fn replace(
     netlink: &Netlink,
     ifindex: u32,
     direction: Direction,
-    old: u32,
-    new: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
     name: &str,
 ) -> Result<()> {
-    for filter in filters(netlink, ifindex, direction)? {
-        if filter.bpf.is_some_and(|bpf| bpf.id == Some(old)) {
-            netlink
-                .replace_bpf_filter(ifindex, parent(direction), filter.priority, filter.handle, new, name)
-                .map_err(|error| error.context("replace the tc filter"))?;
-        }
+    for filter in filters(netlink, ifindex, direction)?.iter().filter(|filter| is_ours(filter, name)) {
+        netlink
+            .replace_bpf_filter(ifindex, parent(direction), filter.priority, filter.handle, program, name)
+            .map_err(|error| error.context("replace the tc filter"))?;
     }
     Ok(())
 }
