@@ -86,6 +86,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	struct bpf_fib_lookup fib = {};
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u32 flags = 0;
+	__be32 source;
 	long result;
 
 	if (!peer || !nexthop || !pace)
@@ -136,12 +137,15 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	} else {
 		nexthop->mtu = fib.mtu_result ? fib.mtu_result : NEXTHOP_MTU_MAX;
 	}
-	/* Where the look-up does not say (no neighbour, an older kernel): the last good one, or user space's. */
+	/* Where the look-up does not say (no neighbour, an older kernel): the last good one, or user space's. Other CPUs write
+	 * to pace, so it is read once. */
+	source = flags & BPF_FIB_LOOKUP_SRC ? *(const volatile __be32 *)&pace->source : 0;
 	if (flags & BPF_FIB_LOOKUP_SRC && !nexthop->reason && fib.ipv4_src)
-		pace->source = fib.ipv4_src;
-	else if (!pace->source)
-		__builtin_memcpy(&pace->source, peer->local, sizeof(pace->source));
-	nexthop->sum = outer_build(&nexthop->outer, peer, pace->source, fib.dmac, fib.smac);
+		source = fib.ipv4_src;
+	if (!source)
+		__builtin_memcpy(&source, peer->local, sizeof(source));
+	pace->source = source;
+	nexthop->sum = outer_build(&nexthop->outer, peer, source, fib.dmac, fib.smac);
 	if (!nexthop->id)
 		nexthop->id = bpf_get_prandom_u32();
 

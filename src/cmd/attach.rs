@@ -67,6 +67,7 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         mode: args.mode,
         order: args.order,
         duration: args.duration.map(Span::duration),
+        lease: false,
     };
     let links = devices(&args.interfaces)?;
     check(&links, &request)?;

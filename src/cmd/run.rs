@@ -32,7 +32,8 @@ pub struct Args {
 
 /// Attaches, prints the counters every second, and detaches on Ctrl-C.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let request = Request { directions: args.direction, mode: args.mode, order: None, duration: Some(LEASE) };
+    let request =
+        Request { directions: args.direction, mode: args.mode, order: None, duration: Some(LEASE), lease: true };
     let links = devices(&args.interfaces)?;
     attach::check(&links, &request)?;
     if ctx.dry_run {
@@ -65,7 +66,12 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let renew = || with(ctx, |instance| links.iter().try_for_each(|link| instance.renew(link.ifindex, LEASE)));
     let shown = stats::read(ctx, &args.interfaces, false)
         .and_then(|first| stats::watch(ctx, &args.interfaces, first, INTERVAL, &interrupt, renew));
-    let detached = with(ctx, |instance| links.iter().try_for_each(|link| instance.detach(link.ifindex).map(drop)));
+    let detached = with(ctx, |instance| {
+        links
+            .iter()
+            .filter(|link| instance.is_leased(link.ifindex))
+            .try_for_each(|link| instance.detach(link.ifindex).map(drop))
+    });
     let report = shown?;
     detached.map(|()| report)
 }

@@ -32,6 +32,8 @@ pub struct Request {
     pub order: Option<Order>,
     /// How long; None: until it is detached.
     pub duration: Option<Duration>,
+    /// By a command that renews the time as long as it runs.
+    pub lease: bool,
 }
 
 /// A tap that is attached.
@@ -131,6 +133,7 @@ impl Instance {
         };
         let was = self.ifaces.get(bucket).expires_ns;
         self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
+        self.ifaces.store_u8(bucket, offset_of!(Iface, leased), u8::from(request.lease));
         let result = self.attach_directions(bucket, link, request);
         if result.is_err() && fresh {
             // The first error is the one to tell.
@@ -139,29 +142,61 @@ impl Instance {
         result.map(|changed| changed || fresh || expires_ns != was)
     }
 
+    /// New taps first, then those that are not wanted any more are taken away, then `directions` lets the taps count: a
+    /// frame is seen by no tap for a moment, never by two.
     fn attach_directions(&self, bucket: usize, link: &Link, request: &Request) -> Result<bool> {
-        let mut changed = false;
         let taps = self.taps(link.ifindex)?;
-        // First what is no longer wanted: a frame is seen by no tap for a moment, never by two.
-        for tap in &taps {
-            let wanted = request.directions.has(tap.direction);
-            if !wanted || !mode_fits(request.mode, tap.mode) || request.order.is_some() {
-                self.detach_tap(link.ifindex, tap.direction)?;
-                changed = true;
-            }
-        }
-        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), abi::direction_bits(request.directions));
+        let before = self.ifaces.get(bucket).directions;
         self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), link.ifindex);
+        let mut changed = false;
         for direction in request.directions.iter() {
-            let kept = |tap: &Tap| tap.direction == direction && mode_fits(request.mode, tap.mode);
-            if request.order.is_none() && taps.iter().any(kept) {
+            let old = taps.iter().find(|tap| tap.direction == direction);
+            if old.is_some_and(|old| request.order.is_none() && mode_fits(request.mode, old.mode)) {
                 continue;
             }
-            self.attach_tap(bucket, link, direction, request)?;
+            changed = true;
+            let quiet = self.ifaces.get(bucket).directions & !abi::direction_bit(direction);
+            self.ifaces.store_u8(bucket, offset_of!(Iface, directions), quiet);
+            if let Err(error) = self.exchange_tap(bucket, link, direction, request, old) {
+                // What was new here goes; the first error is the one to tell.
+                for fresh in request.directions.iter().filter(|new| !taps.iter().any(|tap| tap.direction == *new)) {
+                    let _ = self.detach_tap(link.ifindex, fresh);
+                }
+                self.ifaces.store_u8(bucket, offset_of!(Iface, directions), before);
+                return Err(error);
+            }
+        }
+        for tap in taps.iter().filter(|tap| !request.directions.has(tap.direction)) {
+            self.detach_tap(link.ifindex, tap.direction)?;
             changed = true;
         }
+        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), abi::direction_bits(request.directions));
         self.return_clsact(bucket)?;
         Ok(changed)
+    }
+
+    /// Attaches a tap in the place of an old one, which is put back when that fails.
+    fn exchange_tap(
+        &self,
+        bucket: usize,
+        link: &Link,
+        direction: Direction,
+        request: &Request,
+        old: Option<&Tap>,
+    ) -> Result<()> {
+        let Some(old) = old else {
+            return self.attach_tap(bucket, link, direction, request);
+        };
+        if !mode_fits(request.mode, old.mode) {
+            self.attach_tap(bucket, link, direction, request)?;
+            return self.detach_tap_from(link.ifindex, direction, old.mode).map(drop);
+        }
+        // A hook takes a program once: to move, it must leave.
+        self.detach_tap_from(link.ifindex, direction, old.mode)?;
+        self.attach_tap(bucket, link, direction, request).inspect_err(|_| {
+            let same = Request { mode: ModeChoice::from(old.mode), order: None, ..*request };
+            let _ = self.attach_tap(bucket, link, direction, &same);
+        })
     }
 
     fn attach_tap(&self, bucket: usize, link: &Link, direction: Direction, request: &Request) -> Result<()> {
@@ -235,9 +270,16 @@ impl Instance {
     }
 
     fn detach_tap(&self, ifindex: u32, direction: Direction) -> Result<bool> {
-        let by_link = detach_link(&self.place.link(ifindex, direction))?;
-        let by_filter = tc::detach(&self.netlink, ifindex, direction, load::tap(direction))?;
+        let by_link = self.detach_tap_from(ifindex, direction, Mode::Tcx)?;
+        let by_filter = self.detach_tap_from(ifindex, direction, Mode::Tc)?;
         Ok(by_link || by_filter)
+    }
+
+    fn detach_tap_from(&self, ifindex: u32, direction: Direction, mode: Mode) -> Result<bool> {
+        match mode {
+            Mode::Tcx => detach_link(&self.place.link(ifindex, direction)),
+            Mode::Tc => tc::detach(&self.netlink, ifindex, direction, load::tap(direction)),
+        }
     }
 
     /// Takes a clsact qdisc away that we made, once nobody uses it.
@@ -295,10 +337,16 @@ impl Instance {
         Ok(restarted)
     }
 
-    /// The taps of this interface stop by themselves after this time.
+    /// Whether this interface is attached by a command that renews its time, and by no other since.
+    pub fn is_leased(&self, ifindex: u32) -> bool {
+        self.bucket(ifindex).is_some_and(|bucket| self.ifaces.get(bucket).leased == 1)
+    }
+
+    /// The taps of a leased interface stop by themselves after this time.
     pub fn renew(&self, ifindex: u32, duration: Duration) -> Result<()> {
-        let Some(bucket) = self.bucket(ifindex) else {
-            return Err(Error::new(Code::NotFound, "the interface was detached while this command was running"));
+        let Some(bucket) = self.bucket(ifindex).filter(|_| self.is_leased(ifindex)) else {
+            return Err(Error::new(Code::Conflict, "another command attached or detached the interface meanwhile")
+                .hint("its state is what that command made it: ebmirror status"));
         };
         let expires_ns = boot_time_ns()?.saturating_add(duration.as_nanos() as u64);
         self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);

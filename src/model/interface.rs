@@ -100,6 +100,15 @@ pub enum ModeChoice {
     Tc,
 }
 
+impl From<Mode> for ModeChoice {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Tcx => ModeChoice::Tcx,
+            Mode::Tc => ModeChoice::Tc,
+        }
+    }
+}
+
 /// The kernel's hook in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
