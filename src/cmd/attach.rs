@@ -168,12 +168,7 @@ fn dry_run(ctx: &Ctx, links: &[Link], request: &Request) -> Result<Box<dyn Repor
         };
         report.changed |= would;
         for direction in request.directions.iter() {
-            let mode = match request.mode {
-                ModeChoice::Tc => Mode::Tc,
-                ModeChoice::Tcx => Mode::Tcx,
-                ModeChoice::Auto if hooks::tcx::query(link.ifindex, direction).is_ok() => Mode::Tcx,
-                ModeChoice::Auto => Mode::Tc,
-            };
+            let mode = hooks::choose(request.mode, link.ifindex, direction);
             report.attached.push(Row { interface: link.name.clone(), direction, mode });
         }
     }

@@ -203,13 +203,7 @@ impl Instance {
         let program = load::program(&self.place, load::tap(direction))?;
         let order = request.order.unwrap_or_else(|| Order::of_the_wire(direction));
         let what = || format!("attach to {} {direction}", link.name);
-        let mode = match request.mode {
-            ModeChoice::Tc => Mode::Tc,
-            ModeChoice::Tcx => Mode::Tcx,
-            ModeChoice::Auto if tcx::query(link.ifindex, direction).is_ok() => Mode::Tcx,
-            ModeChoice::Auto => Mode::Tc,
-        };
-        match mode {
+        match hooks::choose(request.mode, link.ifindex, direction) {
             Mode::Tcx => {
                 let chain = tcx::query(link.ifindex, direction).map_err(|error| match error.raw_os_error() {
                     Some(libc::EINVAL) => load::no_tcx(),

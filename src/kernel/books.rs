@@ -40,6 +40,9 @@ impl From<RawPeerStats> for PeerCounters {
     }
 }
 
+/// Readings, at most. Frames between two counters' readings are no error, but a script that adds up will not know.
+const ATTEMPTS: usize = 4;
+
 /// What a slot's present owner counted, and what the ones before had.
 fn split<T: Sum>(total: T, base: T, owned: bool) -> (T, T) {
     if !owned {
@@ -75,8 +78,20 @@ impl Instance {
         (0..PEERS as u32).map(|slot| self.peer_stats.sum(self.peer_slot(slot))).collect()
     }
 
-    /// All counters, and what they do not account for.
+    /// All counters, and what they do not account for. Read until they agree, or a few times under traffic that does not
+    /// pause.
     pub fn stats(&self) -> Result<Stats> {
+        for _ in 1..ATTEMPTS {
+            let (stats, agree) = self.read()?;
+            if agree {
+                return Ok(stats);
+            }
+        }
+        Ok(self.read()?.0)
+    }
+
+    /// One reading, and whether the peers were asked for just the copies that the taps had asked for.
+    fn read(&self) -> Result<(Stats, bool)> {
         // The taps' counters lie between these two readings of the peers'.
         let before = self.peer_totals()?;
         let mut stats = Stats::default();
@@ -87,7 +102,7 @@ impl Instance {
         let selected = |totals: &[RawPeerStats]| totals.iter().map(|total| total.selected.packets).sum::<u64>();
         let (least, most) = (selected(&before), selected(&after));
         stats.unaccounted += least.saturating_sub(copies) + copies.saturating_sub(most);
-        Ok(stats)
+        Ok((stats, copies == most))
     }
 
     /// Fills in the interfaces. Returns the packets of all copies asked for, also on interfaces that are detached.

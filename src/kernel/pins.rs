@@ -73,10 +73,13 @@ impl Place {
         loop {
             let mut builder = DirBuilder::new();
             builder.mode(0o700);
-            builder
-                .recursive(true)
-                .create(&self.root)
-                .map_err(|error| Error::io(format!("create {}", self.root.display()), &error))?;
+            match builder.recursive(true).create(&self.root) {
+                // It may be gone again by now; what it is, and whose, is looked at next.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io(format!("create {}", self.root.display()), &error));
+                }
+                _ => {}
+            }
             let Some(_) = open_trusted(&self.root)? else { continue };
             match builder.recursive(false).create(&self.dir) {
                 Ok(()) => {}

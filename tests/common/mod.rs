@@ -162,41 +162,55 @@ impl Rig {
         self.ebmirror(&["--json", "stats"]).ok().json()
     }
 
-    /// Waits until every copy asked for is sent or lost, and checks that the books balance.
+    /// Waits until the books balance: every copy asked for is sent or lost, and no frame came between two counters.
     pub fn balanced(&self) -> Value {
         let mut last = Value::Null;
-        wait_for("the books to balance", || {
+        let mut fault = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             last = self.stats();
-            last["unaccounted"] == 0
-        });
-        check_books(&last);
-        last
+            fault = books_fault(&last);
+            if fault.is_none() {
+                return last;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the books do not balance: {fault:?}: {last}");
     }
 }
 
-/// The sums of design: from the JSON document alone, as a script would.
+/// The books must balance in this document.
 pub fn check_books(stats: &Value) {
+    assert_eq!(books_fault(stats), None, "{stats}");
+}
+
+/// What does not add up, from the JSON document alone, as a script would see it.
+pub fn books_fault(stats: &Value) -> Option<String> {
     let packets = |value: &Value| value["packets"].as_u64().unwrap_or_else(|| panic!("no counter: {value}"));
+    let sum = |row: &Value, names: &[&str]| names.iter().map(|name| packets(&row[*name])).sum::<u64>();
     let rows = |key: &str| stats[key].as_array().cloned().unwrap_or_default();
     let mut copies = packets(&stats["detached"]["copies"]);
     for row in rows("interfaces") {
-        assert_eq!(
-            packets(&row["seen"]),
-            packets(&row["own"]) + packets(&row["skipped"]) + packets(&row["selected"]),
-            "{row}"
-        );
-        assert_eq!(packets(&row["selected"]), packets(&row["cloned"]) + packets(&row["lost"]), "{row}");
+        if packets(&row["seen"]) != sum(&row, &["own", "skipped", "selected"]) {
+            return Some(format!("seen of {row}"));
+        }
+        if packets(&row["selected"]) != sum(&row, &["cloned", "lost"]) {
+            return Some(format!("selected of {row}"));
+        }
         copies += packets(&row["copies"]);
     }
     let mut asked = packets(&stats["retired"]);
     for row in rows("peers") {
         let reasons: u64 = row["reasons"].as_object().expect("reasons").values().map(packets).sum();
-        assert_eq!(packets(&row["lost"]), reasons, "{row}");
-        assert_eq!(packets(&row["selected"]), packets(&row["sent"]) + packets(&row["lost"]), "{row}");
+        if packets(&row["lost"]) != reasons || packets(&row["selected"]) != sum(&row, &["sent", "lost"]) {
+            return Some(format!("selected of {row}"));
+        }
         asked += packets(&row["selected"]);
     }
-    assert_eq!(copies, asked, "copies asked for by the taps, and counted at the peers: {stats}");
-    assert_eq!(stats["unaccounted"], 0);
+    if copies != asked || stats["unaccounted"] != 0 {
+        return Some(format!("{copies} copies, {asked} asked of peers, {} unaccounted", stats["unaccounted"]));
+    }
+    None
 }
 
 /// A command that has ended.
@@ -240,11 +254,14 @@ impl Outcome {
     }
 }
 
-/// Waits for a condition, at most ten seconds.
+/// How long a condition may take to come true on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for a condition.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "ten seconds were not enough for {what}");
+        assert!(Instant::now() < deadline, "{PATIENCE:?} were not enough for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

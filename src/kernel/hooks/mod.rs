@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::netlink::Netlink;
 use super::programs;
-use crate::model::interface::{Direction, Mode};
+use crate::model::interface::{Direction, Mode, ModeChoice};
 use crate::model::{Error, Result};
 
 /// A program at a hook.
@@ -51,6 +51,16 @@ pub fn programs(netlink: &Netlink, ifindex: u32, direction: Direction) -> Result
         });
     }
     Ok(found)
+}
+
+/// The hook that a choice means on this device.
+pub fn choose(choice: ModeChoice, ifindex: u32, direction: Direction) -> Mode {
+    match choice {
+        ModeChoice::Tc => Mode::Tc,
+        ModeChoice::Tcx => Mode::Tcx,
+        ModeChoice::Auto if tcx::query(ifindex, direction).is_ok() => Mode::Tcx,
+        ModeChoice::Auto => Mode::Tc,
+    }
 }
 
 /// The kernel's number of a program.
