@@ -142,6 +142,16 @@ fn zoo(ethernet: &Ethernet) -> Vec<(&'static str, Vec<u8>)> {
         ("two tags, unknown type", service().frame(0x1234, &pattern(23, 60))),
         ("two customer tags", customer().tag(TPID_8021Q, 3).ipv4(a, b).udp(4000, 53, &pattern(24, 300))),
         ("three tags", service().tag(TPID_8021Q, 0xf00d).ipv4(a, b).udp(4000, 53, &pattern(25, 300))),
+        ("IPv4 with options", {
+            let mut packet =
+                v4().protocol(17, &[&[1, 7, 11, 4, 1, 2, 3, 0, 0, 0, 0, 0][..], &pattern(27, 40)].concat());
+            packet[14] = 0x48;
+            packet
+        }),
+        (
+            "authentication header",
+            v6().protocol(51, &[&[17, 4, 0, 0][..], &pattern(28, 20), &pattern(29, 50)].concat()),
+        ),
         ("four tags", service().tag(TPID_8021Q, 1).tag(TPID_8021Q, 2).ipv4(a, b).udp(4000, 53, &pattern(26, 300))),
     ]
 }
@@ -182,6 +192,50 @@ fn every_kind_of_frame_that_leaves_is_copied() {
     let rig = quiet_rig(1500);
     rig.mirror();
     every_kind_is_copied(&rig, &rig.host, &host_to_client(&rig), "egress");
+}
+
+/// Frames of every kind with some bytes changed, or cut short. A frame needs no sense to be copied.
+fn nonsense(ethernet: &Ethernet, count: usize) -> Vec<Vec<u8>> {
+    let zoo = zoo(ethernet);
+    (0..count)
+        .map(|n| {
+            let mut random = pattern(n as u64 + 1, 8 + 64).into_iter().skip(8).map(usize::from);
+            let mut next = |below: usize| (random.next().unwrap() << 8 | random.next().unwrap()) % below;
+            let mut frame = zoo[n % zoo.len()].1.clone();
+            if next(2) == 0 {
+                // A tag that is cut off is no frame for the kernel: it drops it before anybody sees it.
+                let least = if matches!(frame[12..14], [0x81, 0] | [0x88, 0xa8]) { 20 } else { 14 };
+                let length = least + next(frame.len() - least + 1);
+                frame.truncate(length);
+            }
+            for _ in 0..next(8) {
+                if frame.len() > 14 {
+                    let at = 14 + next((frame.len() - 14).min(60));
+                    frame[at] = next(256) as u8;
+                }
+            }
+            frame
+        })
+        .collect()
+}
+
+#[test]
+fn nonsense_is_copied() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    let collector = Collector::of(&rig);
+    let mut all = Vec::new();
+    for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+        for burst in nonsense(&ethernet, 2000).chunks(250) {
+            send(host, "eth0", burst);
+            all.extend_from_slice(burst);
+            wait_for_stats(&rig, "the burst", |stats| {
+                packets(&tap(stats, "ingress")["seen"]) + packets(&tap(stats, "egress")["seen"]) >= all.len() as u64
+            });
+        }
+    }
+    let sent = packets(&peer(&rig.balanced(), "ids")["sent"]);
+    assert_same_frames("nonsense", &all, &collector.take(sent as usize));
 }
 
 /// A frame that is received with a tag and sent on has it in the kernel's metadata when it leaves.
@@ -240,6 +294,35 @@ fn unfinished_checksums_are_right_in_the_copies() {
     assert_eq!(collector.copies().iter().map(|copy| datagram(&copy.bytes).len()).sum::<usize>(), 6 * size(&datagrams));
     let stats = rig.balanced();
     assert_eq!(packets(&peer(&stats, "ids")["sent"]), 6 * 200);
+}
+
+/// As a virtual machine sends them that does its own tagging.
+#[test]
+fn unfinished_checksums_behind_tags_are_right_in_the_copies() {
+    for offloads in [true, false] {
+        let rig = quiet_rig(1500);
+        if !offloads {
+            rig.host.offloads_off("eth1").unwrap();
+        }
+        rig.mirror();
+        let collector = Collector::of(&rig);
+        let mut finished = Vec::new();
+        for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+            let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+            for tags in 0..=3 {
+                let tagged = (0..tags).fold(ethernet.clone(), |tagged, n| tagged.tag(TPID_8021Q, 7 + n));
+                let frame = tagged.ipv4(NOBODY[0], NOBODY[1]).udp(4000, 5000, &pattern(tags.into(), 777));
+                let start = 34 + 4 * usize::from(tags);
+                let unfinished = as_super_packet(frame.clone(), 17, start, 6);
+                assert_ne!(unfinished, frame);
+                sender.send_offloaded(&unfinished, None, Checksum::NotReady { start, offset: 6 }).unwrap();
+                finished.push(frame);
+            }
+        }
+        assert_same_frames("finished", &finished, &collector.take(finished.len()));
+        let stats = rig.balanced();
+        assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
+    }
 }
 
 fn size(datagrams: &[Vec<u8>]) -> usize {

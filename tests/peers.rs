@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::traffic::{
-    Application, Collector, Copy, add_peer, assert_same_frames, cable, client_to_host, counter, datagram,
+    Application, Collector, Copy, Tun, add_peer, assert_same_frames, cable, client_to_host, counter, datagram,
     host_to_client, ip, mac_text, packets, peer, quiet_rig, reasons, record, send, size_of_all, sysctl, tap, transfer,
     udp_frames, wait_for_stats, wait_until_perfect, wire_size,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, wait_for};
 use ebmirror::lab::capture::{Frame, Sender};
 use ebmirror::lab::compare::WireSize;
+use ebmirror::lab::decode::vxlan_bytes;
 use ebmirror::lab::frame::{BROADCAST, Ethernet, pattern};
 
 /// How soon a changed way must be followed.
@@ -653,4 +654,98 @@ fn the_books_balance_when_they_are_reset_under_traffic() {
     let stats = rig.balanced();
     assert_eq!(packets(&tap(&stats, "egress")["seen"]), 20, "{stats}");
     assert_eq!(packets(&peer(&stats, "ids")["sent"]), 20, "{stats}");
+}
+
+/// Copies are IP packets there, without a link layer: nobody has a MAC address, and nobody asks. What can only be grown as an
+/// Ethernet frame cannot go there; least of all may the frame itself do so, out of its tunnel.
+#[test]
+fn a_collector_behind_a_device_without_ethernet_gets_copies_or_nothing() {
+    let rig = quiet_rig(1500);
+    let mut tun = Tun::new(&rig.host, "tun0");
+    sysctl(&rig.host, "net/ipv6/conf/tun0/disable_ipv6", "1");
+    rig.tool(&rig.host, "ip address add 10.8.0.1/24 dev tun0");
+    rig.tool(&rig.host, "ip link set dev tun0 up");
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "ids", "10.8.0.2", 42, &[]);
+    add_peer(&rig, "other", COLLECTOR, 43, &[]);
+    let ethernet = client_to_host(&rig);
+    let mut frames = udp_frames(&ethernet, 1..50, 300);
+    frames.extend(udp_frames(&ethernet.clone().tag(0x8100, 7), 50..60, 300));
+    // The neighbour code is asked first, with a packet of IP.
+    wait_for("a good next hop on every CPU", || {
+        tun.receive();
+        rig.ebmirror(&["stats", "--reset"]).ok();
+        send(&rig.client, "eth0", &frames);
+        packets(&peer(&rig.balanced(), "ids")["lost"]) == 0
+    });
+    let stats = rig.balanced();
+    assert_eq!(counter(&peer(&stats, "ids")["sent"]), size_of_all(&frames), "{stats}");
+    let mut arrived = Vec::new();
+    for packet in tun.receive() {
+        let packet = [&[0; 12][..], &[8, 0], &packet].concat();
+        let (outer, frame) = vxlan_bytes(&packet, false).unwrap();
+        assert_eq!((outer.src, outer.dst, outer.vni), (ip("10.8.0.1"), ip("10.8.0.2"), 42));
+        arrived.push(frame.to_vec());
+    }
+    assert_same_frames("copies", &frames, &arrived);
+
+    rig.ebmirror(&["stats", "--reset"]).ok();
+    let collector = Collector::of(&rig);
+    let tagged = host_to_client(&rig).tag(0x8100, 7);
+    let others = [
+        host_to_client(&rig).to(BROADCAST).arp_request(ip("192.0.2.1"), ip("192.0.2.2")),
+        udp_frames(&tagged, 60..61, 300).remove(0),
+    ];
+    send(&rig.host, "eth0", &others);
+    let stats = rig.balanced();
+    assert_eq!(tun.receive(), Vec::<Vec<u8>>::new(), "outside of the tunnel");
+    assert_eq!(counter(&peer(&stats, "ids")["reasons"]["not_ethernet"]), size_of_all(&others), "{stats}");
+    assert_same_frames("the other peer's", &others, &collector.take(2));
+}
+
+/// The way to the collector is a tunnel itself, and the interface below it is mirrored too.
+#[test]
+fn a_collector_behind_an_overlay_gets_every_frame_once() {
+    let rig = quiet_rig(1600);
+    for (host, ifname, local, remote, address) in [
+        (&rig.host, "eth1", UNDERLAY, COLLECTOR, "10.9.0.1"),
+        (&rig.collector, "eth0", COLLECTOR, UNDERLAY, "10.9.0.2"),
+    ] {
+        let tunnel = format!("vxlan id 7 local {local} remote {remote} dstport 4790 dev {ifname}");
+        rig.tool(host, &format!("ip link add ov0 type {tunnel}"));
+        sysctl(host, "net/ipv6/conf/ov0/disable_ipv6", "1");
+        rig.tool(host, &format!("ip address add {address}/24 dev ov0"));
+        rig.tool(host, "ip link set dev ov0 up");
+    }
+    let mac = |host: &ebmirror::lab::network::Host, ifname| mac_text(host.mac(ifname).unwrap());
+    for (address, ifname, lladdr) in
+        [("10.9.0.2", "ov0", mac(&rig.collector, "ov0")), (COLLECTOR, "eth1", mac(&rig.collector, "eth0"))]
+    {
+        rig.tool(&rig.host, &format!("ip neigh replace {address} lladdr {lladdr} nud permanent dev {ifname}"));
+    }
+    rig.ebmirror(&["attach", "eth0", "eth1"]).ok();
+    add_peer(&rig, "ids", "10.9.0.2", 42, &[]);
+
+    let collector = Collector::start(&rig.collector, "ov0");
+    let ethernet = host_to_client(&rig);
+    let mut frames = udp_frames(&ethernet, 0..100, 300);
+    frames.push(ethernet.clone().to(BROADCAST).arp_request(ip("192.0.2.1"), ip("192.0.2.2")));
+    frames.extend(udp_frames(&ethernet.clone().tag(0x8100, 7), 100..110, 300));
+    send(&rig.host, "eth0", &frames);
+    let back = udp_frames(&client_to_host(&rig).tag(0x8100, 7), 110..120, 300);
+    send(&rig.client, "eth0", &back);
+    assert_same_frames("frames", &[frames.clone(), back.clone()].concat(), &collector.take(frames.len() + back.len()));
+
+    let (originals, collector) = (record(&rig.host, "eth0"), Collector::start(&rig.collector, "ov0"));
+    transfer(&rig.client, &rig.host, HOST, 300_000);
+    transfer(&rig.host, &rig.client, CLIENT, 300_000);
+    let (originals, _) = wait_until_perfect("TCP", &originals, &collector, 1550);
+    assert!(originals.iter().any(|frame| frame.gso.is_some()), "no super-packet, nothing tested");
+
+    let stats = rig.balanced();
+    assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
+    let rows = stats["interfaces"].as_array().unwrap();
+    let below = rows.iter().find(|row| row["interface"] == "eth1" && row["direction"] == "egress").unwrap();
+    assert_eq!(packets(&below["selected"]), 0, "{stats}");
+    assert!(packets(&below["own"]) >= packets(&peer(&stats, "ids")["sent"]), "{stats}");
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -479,6 +481,46 @@ fn set_number(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value
     // SAFETY: `value` is readable for the length that the kernel is told, and outlives the call.
     let result = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
     assert_eq!(result, 0, "option {option}: {}", io::Error::last_os_error());
+}
+
+/// The kernel's end of a tunnel device without Ethernet, such as a VPN process holds.
+pub struct Tun(std::fs::File);
+
+impl Tun {
+    /// Makes one.
+    pub fn new(host: &Host, ifname: &str) -> Self {
+        host.attempt("making a tun device", || {
+            let flags = libc::O_NONBLOCK;
+            let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open("/dev/net/tun")?;
+            // SAFETY: all-zero bytes are a valid value of this plain C structure.
+            let mut request: libc::ifreq = unsafe { zeroed() };
+            for (to, from) in request.ifr_name.iter_mut().zip(ifname.bytes()) {
+                *to = from as libc::c_char;
+            }
+            request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+            // SAFETY: the request is the structure that this call reads and writes, and outlives it.
+            match unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) } {
+                0 => Ok(Self(file)),
+                _ => Err(io::Error::last_os_error()),
+            }
+        })
+        .unwrap()
+    }
+
+    /// The packets that wait there.
+    pub fn receive(&mut self) -> Vec<Vec<u8>> {
+        let mut packets = Vec::new();
+        let mut buffer = vec![0; 65_536];
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(length) => packets.push(buffer[..length].to_vec()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    return packets;
+                }
+            }
+        }
+    }
 }
 
 /// What Wireshark says of these frames: a row each, the fields in their order; several values of one field (of the outer
