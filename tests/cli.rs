@@ -331,21 +331,32 @@ fn without_root_it_says_how_to_get_it() {
 }
 
 #[test]
-fn two_capabilities_are_enough() {
+fn three_capabilities_load_and_two_do_the_rest() {
     let solo = Solo::new();
-    let limited = |args: &[&str]| {
+    let with = |capabilities: &str, args: &[&str]| {
         let mut command = solo.mounts.command("nsenter");
         command.arg(format!("--net={}", solo.host.path()));
-        command.args(["setpriv", "--bounding-set=-all,+net_admin,+bpf", "--inh-caps=-all", EBMIRROR]).args(args);
-        Outcome::of(command, &format!("with two capabilities: ebmirror {}", args.join(" ")))
+        let bounding = format!("--bounding-set=-all,{capabilities}");
+        command.args(["setpriv", &bounding, "--inh-caps=-all", EBMIRROR]).args(args);
+        Outcome::of(command, &format!("with {capabilities}: ebmirror {}", args.join(" ")))
     };
-    limited(&["attach", "eth0"]).ok();
-    limited(&peer_add("ids", "10.9.0.2")).ok();
-    assert_eq!(limited(&["-j", "attach", "eth0"]).ok().json()["changed"], false);
-    assert_eq!(limited(&["-j", "status"]).ok().json()["healthy"], true);
-    limited(&["detach", "eth0"]).ok();
-    limited(&["unpin"]).ok();
-    assert_eq!(solo.json(&["unpin", "--force"])["changed"], false, "something was left");
+    let (two, three) = ("+net_admin,+bpf", "+net_admin,+bpf,+perfmon");
+    let before = solo.snapshot();
+    fails(|args| with(two, args), &["attach", "eth0"], 5, "permission", "CAP_PERFMON", "sudo");
+    for lacking in ["+net_admin", "+bpf", "+bpf,+perfmon", "+sys_admin"] {
+        fails(|args| with(lacking, args), &["attach", "eth0"], 5, "permission", "CAP_NET_ADMIN", "sudo");
+    }
+    assert_same(&before, &solo.snapshot(), "a refused attach");
+
+    with(three, &["pin"]).ok();
+    with(two, &["attach", "eth0"]).ok();
+    with(two, &peer_add("ids", "10.9.0.2")).ok();
+    assert_eq!(with(two, &["-j", "attach", "eth0"]).ok().json()["changed"], false);
+    assert_eq!(with(two, &["-j", "status"]).ok().json()["healthy"], true);
+    with(two, &["peer", "set", "ids", "--vni", "2"]).ok();
+    with(two, &["detach", "eth0"]).ok();
+    with(two, &["unpin"]).ok();
+    assert_same(&before, &solo.snapshot(), "something was left");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Solo {
 /// Runs a shell script in the host's namespace, with these mounts; every line of it must succeed. Its stdout.
 pub fn script(mounts: &Mounts, host: &Host, text: &str) -> String {
     let mut command = mounts.command("nsenter");
-    command.arg(format!("--net={}", host.path())).args(["sh", "-ec", text]);
+    command.arg(format!("--net={}", host.path())).args(["sh", "-ec", text]).env("EBMIRROR", EBMIRROR);
     Outcome::of(command, text).ok().stdout
 }
 
@@ -92,27 +92,28 @@ pub fn snapshot(mounts: &Mounts, host: &Host) -> String {
         "ip -o link
          ip -o -4 address
          tc qdisc show
-         for dev in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do
+         for dev in $(tc qdisc show | sed -n 's/^qdisc \\(clsact\\|ingress\\) .* dev \\([^ ]*\\) .*/\\2/p'); do
              for parent in ingress egress; do
-                 tc filter show dev $dev $parent 2>/dev/null | sed \"s/^/$dev $parent /\"
+                 tc filter show dev $dev $parent | sed \"s/^/$dev $parent /\"
              done
          done
          if test -d /sys/fs/bpf; then
              find /sys/fs/bpf -mindepth 1 ! -name '*.debug' -printf '%p %i %M %u\n' | sort
-             for meta in $(find /sys/fs/bpf -name ebm_meta); do
-                 dir=$(dirname $meta)
-                 dump() { bpftool -j map dump pinned $dir/$1 | jq -c \"[.[].formatted] | $2\"; }
-                 echo $dir $(dump ebm_meta 'map(.value | del(.next_version))')
-                 echo $dir $(dump ebm_control 'map(.value)')
-                 used=$(dump ebm_control '.[0].value.active % 2')
-                 echo $dir $(dump ebm_config \"map(select(.key == $used))\")
-                 echo $dir $(dump ebm_peers \"map(select((.key / 64 | floor) == $used and .value.version != 0))\")
-                 echo $dir $(dump ebm_ifaces 'map(select(.value.ifindex != 0))')
+             for map in $(find /sys/fs/bpf -name ebm_meta -o -name ebm_control); do
+                 echo $map $(bpftool map dump pinned $map 2>/dev/null | grep -v next_version)
              done
+             $EBMIRROR -j peer list || true
          fi
          grep . /proc/sys/net/ipv4/conf/*/forwarding",
     );
-    chains.unwrap() + &rest
+    let mut status = mounts.command(EBMIRROR);
+    status.args(["-j", "--netns", &host.path(), "status"]);
+    let status = Outcome::of(status, "ebmirror status").json();
+    let taps = status["interfaces"].as_array().into_iter().flatten().map(|row| {
+        let limited = row["stops_in_seconds"].is_u64();
+        format!("{} {} {} limited: {limited}\n", row["interface"], row["direction"], row["mode"])
+    });
+    chains.unwrap() + &rest + &taps.collect::<String>()
 }
 
 /// Fails with the lines that differ.
