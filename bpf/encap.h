@@ -61,6 +61,7 @@ __noinline int encap_grow(struct __sk_buff *skb, struct encap_run *run, bool low
 		if (!err || skb->gso_size)
 			return err;
 		/* Refused (it is encapsulated already): as any other frame. A probe it can no longer be. */
+		run->ip = false;
 		run->by_neighbour = false;
 	}
 	return bpf_skb_change_head(skb, room, 0);
@@ -91,6 +92,12 @@ __noinline int encap_send_slot(struct __sk_buff *skb, struct encap_run *run, __u
 
 	if (!run || !nexthop || slot >= EBM_LIMIT_PEERS || !(run->group >> slot & 1))
 		return 0;
+	/* A device without a link layer takes the packet from its network header on, and change_head leaves that at the
+	 * original's: the original itself would leave, out of its tunnel. */
+	if (!run->ip && !nexthop_is_ethernet(nexthop)) {
+		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NOT_ETHERNET);
+		return 0;
+	}
 	if (encap_write(skb, run, nexthop)) {
 		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NO_MEMORY);
 		return 0;

@@ -160,6 +160,14 @@ static __always_inline bool nexthop_can_resolve(const struct nexthop *nexthop)
 	return nexthop->ifindex && nexthop->reason != EBM_REASON_NO_ROUTE && nexthop->reason != EBM_REASON_LOOP;
 }
 
+/* False for a device without a link layer (tun, WireGuard), which has no address of its own. */
+static __always_inline bool nexthop_is_ethernet(const struct nexthop *nexthop)
+{
+	const __u8 *mac = nexthop->outer.eth.h_source;
+
+	return mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5];
+}
+
 /* What is to be done with a copy for this peer now. */
 static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb, const struct ebm_peer *peer,
 							   __u32 slot, const struct nexthop *nexthop,

@@ -38,8 +38,9 @@ static __always_inline int vlan_strip(struct __sk_buff *skb, struct vlan_stack *
 		stack->tags[i].tci = bpf_htons(skb->vlan_tci);
 		stack->count = i + 1;
 		err = bpf_skb_vlan_pop(skb);
+		/* It fails when what would be the next tag is cut off: then it stays in the payload, as on the wire. */
 		if (err)
-			return err;
+			return skb->vlan_present ? err : 0;
 	}
 	return skb->vlan_present ? -1 : 0;
 }
