@@ -8,7 +8,6 @@ use crate::kernel::collector;
 use crate::kernel::instance::{Found, Instance};
 use crate::kernel::interrupt::Interrupt;
 use crate::kernel::pins::Access;
-use crate::model::interface::{Directions, InterfaceName, ModeChoice};
 use crate::model::{Code, Error, Result};
 use crate::output::Report;
 
@@ -19,31 +18,24 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Interfaces to mirror
-    #[arg(required = true, value_name = "IFACE")]
-    pub interfaces: Vec<InterfaceName>,
-    /// Frames to mirror
-    #[arg(long, value_enum, default_value_t = Directions::Both)]
-    pub direction: Directions,
-    /// Kernel hook to use
-    #[arg(long, value_enum, default_value_t = ModeChoice::Auto)]
-    pub mode: ModeChoice,
+    /// What, and where
+    #[command(flatten)]
+    pub target: attach::Target,
 }
 
 /// Attaches, prints the counters every second, and detaches on Ctrl-C.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let request =
-        Request { directions: args.direction, mode: args.mode, order: None, duration: Some(LEASE), lease: true };
-    let links = devices(&args.interfaces)?;
+    let request = Request {
+        directions: args.target.direction,
+        mode: args.target.mode,
+        order: None,
+        duration: Some(LEASE),
+        lease: true,
+    };
+    let links = devices(&args.target.interfaces)?;
     attach::check(&links, &request)?;
     if ctx.dry_run {
-        let attach = attach::Args {
-            interfaces: args.interfaces.clone(),
-            direction: args.direction,
-            mode: args.mode,
-            order: None,
-            duration: None,
-        };
+        let attach = attach::Args { target: args.target.clone(), order: None, duration: None };
         return attach::run(&attach, ctx);
     }
     let interrupt = Interrupt::catch()?;
@@ -64,8 +56,8 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         collector::resolve_all(&instance)?;
     }
     let renew = || with(ctx, |instance| links.iter().try_for_each(|link| instance.renew(link.ifindex, LEASE)));
-    let shown = stats::read(ctx, &args.interfaces, false)
-        .and_then(|first| stats::watch(ctx, &args.interfaces, first, INTERVAL, &interrupt, renew));
+    let shown = stats::read(ctx, &args.target.interfaces, false)
+        .and_then(|first| stats::watch(ctx, &args.target.interfaces, first, INTERVAL, &interrupt, renew));
     let detached = with(ctx, |instance| {
         links
             .iter()

@@ -1,6 +1,8 @@
 //! `ebmirror attach`: mirror interfaces.
 
-use serde::Serialize;
+mod report;
+
+use report::{Attached, Row};
 
 use super::{Ctx, devices};
 use crate::kernel::attach::Request;
@@ -9,9 +11,9 @@ use crate::kernel::netlink::Link;
 use crate::kernel::pins::Access;
 use crate::kernel::{collector, hooks, stage};
 use crate::model::duration::Span;
-use crate::model::interface::{Direction, Directions, InterfaceName, Mode, ModeChoice, Order};
+use crate::model::interface::{Directions, InterfaceName, ModeChoice, Order};
 use crate::model::{Code, Error, Result};
-use crate::output::{JsonStyle, Report, document, table};
+use crate::output::Report;
 
 /// ARPHRD_ETHER and ARPHRD_LOOPBACK of <linux/if_arp.h>: frames with an Ethernet header.
 const ETHERNET: [u16; 2] = [1, 772];
@@ -24,10 +26,9 @@ const EXAMPLES: &str = "Examples:
 
 Attaching again changes nothing. Frames are copied as soon as there is a peer: ebmirror peer add.";
 
-/// Arguments of `attach`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
+/// What to mirror, and where in the kernel.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
     /// Interfaces to mirror
     #[arg(required = true, value_name = "IFACE")]
     pub interfaces: Vec<InterfaceName>,
@@ -37,6 +38,15 @@ pub struct Args {
     /// Kernel hook to use
     #[arg(long, value_enum, default_value_t = ModeChoice::Auto)]
     pub mode: ModeChoice,
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What, and where
+    #[command(flatten)]
+    pub target: Target,
     /// Place among other programs [default: first on ingress, last on egress]
     #[arg(long, value_enum)]
     pub order: Option<Order>,
@@ -45,31 +55,16 @@ pub struct Args {
     pub duration: Option<Span>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Row {
-    interface: String,
-    direction: Direction,
-    mode: Mode,
-}
-
-#[derive(Serialize)]
-struct Attached {
-    attached: Vec<Row>,
-    changed: bool,
-    dry_run: bool,
-    warnings: Vec<String>,
-}
-
 /// Attaches them all, or none.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let request = Request {
-        directions: args.direction,
-        mode: args.mode,
+        directions: args.target.direction,
+        mode: args.target.mode,
         order: args.order,
         duration: args.duration.map(Span::duration),
         lease: false,
     };
-    let links = devices(&args.interfaces)?;
+    let links = devices(&args.target.interfaces)?;
     check(&links, &request)?;
     if ctx.dry_run {
         return dry_run(ctx, &links, &request);
@@ -173,27 +168,4 @@ fn dry_run(ctx: &Ctx, links: &[Link], request: &Request) -> Result<Box<dyn Repor
         }
     }
     Ok(Box::new(report))
-}
-
-impl Report for Attached {
-    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
-        document("attach", self, style)
-    }
-
-    fn text(&self) -> String {
-        let head = match (self.dry_run, self.changed) {
-            (true, true) => "would attach:\n",
-            (true, false) | (false, false) => "no change:\n",
-            (false, true) => "attached:\n",
-        };
-        let rows = self
-            .attached
-            .iter()
-            .map(|row| vec![row.interface.clone(), row.direction.to_string(), row.mode.to_string()]);
-        head.to_owned() + &table(&["interface", "direction", "mode"], rows)
-    }
-
-    fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
 }
