@@ -121,7 +121,7 @@ struct ebm_iface {
 	__u8 directions;  /* enum ebm_direction, both = 3 */
 	__u8 clsact_ours; /* 1: we made the qdisc, and take it away again when nobody else uses it */
 	__u8 leased;	  /* 1: by a command that renews expires_ns as long as it runs */
-	__u8 reserved;
+	__u8 quiet;	  /* directions in which one tap is being exchanged for another: neither counts */
 	__u32 stopped;	  /* 1: the tap found that its clones go to a device that is not the stage */
 };
 

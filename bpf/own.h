@@ -87,6 +87,7 @@ static __always_inline bool own_may_be(const struct parse_key *key, const struct
 __noinline int own_copy(struct __sk_buff *skb, struct parse_key *key, __u32 active)
 {
 	struct own_search search = { .active = active };
+	__u32 offset;
 	__u8 type;
 
 	if (!key)
@@ -98,7 +99,9 @@ __noinline int own_copy(struct __sk_buff *skb, struct parse_key *key, __u32 acti
 	} else {
 		if (bpf_skb_load_bytes(skb, key->transport, &type, sizeof(type)) < 0 || !own_is_icmp_error(type))
 			return 0;
-		if (bpf_skb_load_bytes(skb, key->transport + OWN_ICMP_HEADER, &search.headers, OWN_QUOTED) < 0)
+		offset = key->transport + OWN_ICMP_HEADER;
+		search.has_vxlan = bpf_skb_load_bytes(skb, offset, &search.headers, sizeof(search.headers)) == 0;
+		if (!search.has_vxlan && bpf_skb_load_bytes(skb, offset, &search.headers, OWN_QUOTED) < 0)
 			return 0;
 	}
 	/* Ours have no IP options. */

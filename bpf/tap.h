@@ -97,7 +97,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct stats_size size, copies;
 	__u32 active, word;
 
-	if (!control || !iface || !(iface->directions & direction) || iface->stopped)
+	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
 		return;
 	if (iface->expires_ns && bpf_ktime_get_boot_ns() >= iface->expires_ns)
 		return;

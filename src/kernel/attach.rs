@@ -132,21 +132,28 @@ impl Instance {
             None => (self.new_entry(link)?, true),
         };
         let was = self.ifaces.get(bucket).expires_ns;
-        self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
-        self.ifaces.store_u8(bucket, offset_of!(Iface, leased), u8::from(request.lease));
-        let result = self.attach_directions(bucket, link, request);
-        if result.is_err() && fresh {
-            // The first error is the one to tell.
-            let _ = self.detach(link.ifindex);
+        match self.attach_directions(bucket, link, request) {
+            Ok(changed) => {
+                self.ifaces.store_u64(bucket, offset_of!(Iface, expires_ns), expires_ns);
+                self.ifaces.store_u8(bucket, offset_of!(Iface, leased), u8::from(request.lease));
+                Ok(changed || fresh || expires_ns != was)
+            }
+            Err(error) => {
+                if fresh {
+                    // The first error is the one to tell.
+                    let _ = self.detach(link.ifindex);
+                }
+                Err(error)
+            }
         }
-        result.map(|changed| changed || fresh || expires_ns != was)
     }
 
-    /// New taps first, then those that are not wanted any more are taken away, then `directions` lets the taps count: a
-    /// frame is seen by no tap for a moment, never by two.
+    /// New taps first, then those that are not wanted any more are taken away. On an error the old ones are as they were.
     fn attach_directions(&self, bucket: usize, link: &Link, request: &Request) -> Result<bool> {
         let taps = self.taps(link.ifindex)?;
         let before = self.ifaces.get(bucket).directions;
+        let wanted = abi::direction_bits(request.directions);
+        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), before | wanted);
         self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), link.ifindex);
         let mut changed = false;
         for direction in request.directions.iter() {
@@ -155,8 +162,6 @@ impl Instance {
                 continue;
             }
             changed = true;
-            let quiet = self.ifaces.get(bucket).directions & !abi::direction_bit(direction);
-            self.ifaces.store_u8(bucket, offset_of!(Iface, directions), quiet);
             if let Err(error) = self.exchange_tap(bucket, link, direction, request, old) {
                 // What was new here goes; the first error is the one to tell.
                 for fresh in request.directions.iter().filter(|new| !taps.iter().any(|tap| tap.direction == *new)) {
@@ -170,8 +175,10 @@ impl Instance {
             self.detach_tap(link.ifindex, tap.direction)?;
             changed = true;
         }
-        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), abi::direction_bits(request.directions));
-        self.return_clsact(bucket)?;
+        self.ifaces.store_u8(bucket, offset_of!(Iface, directions), wanted);
+        if taps.iter().any(|tap| tap.mode == Mode::Tc) {
+            self.return_clsact(bucket)?;
+        }
         Ok(changed)
     }
 
@@ -188,8 +195,13 @@ impl Instance {
             return self.attach_tap(bucket, link, direction, request);
         };
         if !mode_fits(request.mode, old.mode) {
-            self.attach_tap(bucket, link, direction, request)?;
-            return self.detach_tap_from(link.ifindex, direction, old.mode).map(drop);
+            // A frame is seen by no tap for a moment, never by two.
+            self.ifaces.store_u8(bucket, offset_of!(Iface, quiet), abi::direction_bit(direction));
+            let exchanged = self
+                .attach_tap(bucket, link, direction, request)
+                .and_then(|()| self.detach_tap_from(link.ifindex, direction, old.mode));
+            self.ifaces.store_u8(bucket, offset_of!(Iface, quiet), 0);
+            return exchanged.map(drop);
         }
         // A hook takes a program once: to move, it must leave.
         self.detach_tap_from(link.ifindex, direction, old.mode)?;
@@ -288,17 +300,26 @@ impl Instance {
     /// Detaches our taps from an interface, which may be gone. True when something changed.
     pub fn detach(&self, ifindex: u32) -> Result<bool> {
         let mut changed = false;
+        let mut had_filter = false;
         let mut first_error = None;
         for direction in Direction::ALL {
-            match self.detach_tap(ifindex, direction) {
-                Ok(removed) => changed |= removed,
-                Err(error) => first_error = first_error.or(Some(error)),
+            for mode in [Mode::Tcx, Mode::Tc] {
+                match self.detach_tap_from(ifindex, direction, mode) {
+                    Ok(removed) => {
+                        changed |= removed;
+                        had_filter |= removed && mode == Mode::Tc;
+                    }
+                    Err(error) => first_error = first_error.or(Some(error)),
+                }
             }
         }
         // A tap that may still be there keeps its entry: so the next attempt finds it.
         if let (Some(bucket), None) = (self.bucket(ifindex), &first_error) {
             changed = true;
-            self.return_clsact(bucket)?;
+            // One without our filter in it is not the one that we made.
+            if had_filter {
+                self.return_clsact(bucket)?;
+            }
             self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), 0);
         }
         first_error.map_or(Ok(changed), Err)
@@ -318,15 +339,23 @@ impl Instance {
         Ok(reaped)
     }
 
-    /// Lets taps go on that found no stage, now that there is one again. Those of devices that left the namespace stay
-    /// stopped. True when there was one.
+    /// Lets taps go on that found no stage, now that there is one again, and ends exchanges of taps that were cut short.
+    /// Taps of devices that left the namespace stay stopped. True when there was one.
     pub(super) fn restart_taps(&self) -> Result<bool> {
         let mut restarted = false;
         for (bucket, iface) in self.interfaces()? {
-            if iface.stopped != 0 && self.device(iface.ifindex)?.is_some() {
-                self.ifaces.store_u32(bucket, offset_of!(Iface, stopped), 0);
-                restarted = true;
+            if (iface.stopped == 0 && iface.quiet == 0) || self.taps(iface.ifindex)?.is_empty() {
+                continue;
             }
+            for direction in Direction::ALL.into_iter().filter(|d| iface.quiet & abi::direction_bit(*d) != 0) {
+                // Where both the old and the new tap are attached one has to go.
+                if programs::open_pin(&self.place.link(iface.ifindex, direction))?.is_some() {
+                    self.detach_tap_from(iface.ifindex, direction, Mode::Tc)?;
+                }
+            }
+            self.ifaces.store_u8(bucket, offset_of!(Iface, quiet), 0);
+            self.ifaces.store_u32(bucket, offset_of!(Iface, stopped), 0);
+            restarted = true;
         }
         Ok(restarted)
     }

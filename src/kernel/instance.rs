@@ -194,6 +194,8 @@ impl Instance {
         let stage = stage::create(&self.netlink)?;
         attach_stage(&self.place, &self.netlink, stage, self.stage_mode()?)?;
         self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
+        // Taps that still run with the old number would stop again.
+        self.grace.wait()?;
         self.restart_taps()?;
         Ok(true)
     }
@@ -252,7 +254,10 @@ pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {
     if place.dir().exists() {
         found.push(place.dir().display().to_string());
         if !dry_run {
-            // A TCX link ends with its last pin.
+            // A link whose last pin is gone detaches, but some time later.
+            for name in place.names()?.iter().filter(|name| name.starts_with("link_")) {
+                detach_link(&place.pin(name))?;
+            }
             place.remove()?;
         }
     }
@@ -294,6 +299,11 @@ fn is_finished(place: &Place) -> bool {
 /// Removes an instance that was made a moment ago and has nothing attached.
 fn remove_made(place: &Place) -> Result<()> {
     let _lock = place.lock(Access::Write)?;
+    let is_tap = |name: &String| name.starts_with("link_") && name != LINK_STAGE && name != LINK_EXACT;
+    if place.names()?.iter().any(is_tap) {
+        // Somebody was faster, and uses it.
+        return Ok(());
+    }
     for name in [LINK_STAGE, LINK_EXACT] {
         detach_link(&place.pin(name))?;
     }

@@ -71,6 +71,9 @@ fn look_at_interfaces(instance: &Instance, stats: &Stats, status: &mut Status) -
                 .problems
                 .push(format!("the tap of {name} stopped, because the stage was gone: ebmirror pin mends it"));
         }
+        if iface.quiet != 0 {
+            status.problems.push(format!("a change of the tap of {name} was cut short: ebmirror pin mends it"));
+        }
         let taps = instance.taps(iface.ifindex)?;
         for direction in Direction::ALL.into_iter().filter(|d| iface.directions & abi::direction_bit(*d) != 0) {
             let tap = taps.iter().find(|tap| tap.direction == direction);
