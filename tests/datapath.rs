@@ -10,8 +10,8 @@ use std::net::Ipv6Addr;
 
 use common::traffic::{
     Application, Collector, Copy, Marks, NOBODY, add_peer, as_super_packet, assert_same_frames, cable, client_to_host,
-    counter, datagram, fits, host_to_client, mac_text, packets, peer, quiet_rig, reasons, record, send, size_of_all,
-    sysctl, tap, transfer, udp_frames, unanswered, wait_for_stats, wait_until_perfect, wire_size,
+    counter, datagram, fits, host_to_client, ip, mac_text, packets, peer, quiet_rig, reasons, record, send,
+    size_of_all, sysctl, tap, transfer, udp_frames, unanswered, wait_for_stats, wait_until_perfect, wire_size,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, VNI, wait_for};
 use ebmirror::lab::capture::{Checksum, Frame, Gso, GsoKind, Sender};
@@ -570,6 +570,42 @@ fn icmp_errors_about_copies_are_not_mirrored() {
     rig.balanced();
 }
 
+/// Another host mirrors to the same collector, and its copies pass through here. Its tunnel is traffic as any other, and
+/// so are ICMP errors about it; our own tunnel is ours without its mark, too.
+#[test]
+fn other_hosts_tunnels_to_the_same_collector_are_mirrored() {
+    let rig = quiet_rig(1500);
+    rig.mirror();
+    let ethernet = client_to_host(&rig);
+    let inner = unanswered(ethernet.clone()).udp(4000, 5000, &pattern(1, 100));
+    let vxlan = |vni: u8| [&[8, 0, 0, 0, 0, 0, vni, 0][..], &inner].concat();
+    let [us, other, collectors] = [ip(UNDERLAY), NOBODY[0], ip(COLLECTOR)];
+    let copy = |src, dst, port, vni| ethernet.clone().ipv4(src, dst).udp(50_000, port, &vxlan(vni));
+    let error_about = |packet: &[u8]| {
+        let message = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &packet[14..42]].concat();
+        ethernet.clone().ipv4(NOBODY[1], NOBODY[0]).protocol(1, &message)
+    };
+    let ours = copy(us, collectors, 4789, 42);
+    let foreign = [
+        copy(other, collectors, 4789, 42),
+        copy(us, other, 4789, 42),
+        copy(us, collectors, 4790, 42),
+        copy(us, collectors, 4789, 41),
+        copy(collectors, us, 4789, 42),
+        error_about(&copy(other, collectors, 4789, 42)),
+        error_about(&copy(us, collectors, 4790, 42)),
+        unanswered(ethernet.clone()).echo_request(3, 3, &ours[14..]),
+        inner.clone(),
+    ];
+    let collector = Collector::of(&rig);
+    send(&rig.client, "eth0", &[ours.clone(), error_about(&ours)]);
+    send(&rig.client, "eth0", &foreign);
+    assert_same_frames("copies", &foreign, &collector.take(foreign.len()));
+    let stats = rig.balanced();
+    assert_eq!(packets(&tap(&stats, "ingress")["own"]), 2, "{stats}");
+    assert_eq!(packets(&tap(&stats, "ingress")["selected"]), foreign.len() as u64, "{stats}");
+}
+
 #[test]
 fn mark_and_priority_of_the_original_stay() {
     let rig = quiet_rig(1500);
@@ -796,7 +832,6 @@ fn jumbo_frames_are_copied_where_the_underlay_has_room() {
     assert_eq!(packets(&peer(&stats, "ids")["lost"]), 0, "{stats}");
 }
 
-/// Longer than what the kernel can grow: lost for that reason, and without harm.
 #[test]
 fn production_with_larger_packets_than_the_underlay_is_unharmed() {
     let rig = quiet_rig(1500);
@@ -817,6 +852,7 @@ fn production_with_larger_packets_than_the_underlay_is_unharmed() {
     assert!(packets(&peer(&stats, "ids")["lost"]) >= 40, "{stats}");
 }
 
+/// Above 16 KiB there is no way to grow a frame that is not a super-packet.
 #[test]
 fn frames_longer_than_the_kernel_can_grow_are_lost_without_harm() {
     let rig = quiet_rig(65_535);

@@ -18,7 +18,7 @@ use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, wait_for};
 use ebmirror::lab::capture::{Frame, Sender};
 use ebmirror::lab::compare::WireSize;
 use ebmirror::lab::decode::vxlan_bytes;
-use ebmirror::lab::frame::{BROADCAST, Ethernet, pattern};
+use ebmirror::lab::frame::{BROADCAST, Ethernet, LLDP_MULTICAST, pattern};
 
 /// How soon a changed way must be followed.
 const SOON: Duration = Duration::from_secs(1);
@@ -36,8 +36,11 @@ const SECOND: &str = "10.4.0.2";
 /// An address behind the collector, which is the gateway to it.
 const BEHIND: &str = "10.3.0.2";
 
+/// Address, port and VNI.
+type Tunnel = (Ipv4Addr, u16, u32);
+
 /// Of a copy: where it went.
-fn tunnel(copy: &Copy) -> (Ipv4Addr, u16, u32) {
+fn tunnel(copy: &Copy) -> Tunnel {
     (copy.outer.dst, copy.outer.dport, copy.outer.vni)
 }
 
@@ -358,7 +361,8 @@ fn a_neighbour_that_is_not_known_is_asked_for_by_the_copies() {
         settles(&rig, "the neighbour is known", &Host(&rig.collector, "eth0"), |_| true);
     }
     let stats = rig.balanced();
-    assert!(packets(&peer(&stats, "ids")["lost"]) < 300, "{stats}");
+    let ids = peer(&stats, "ids");
+    assert_eq!(ids["lost"], ids["reasons"]["no_neighbour"], "{stats}");
 }
 
 /// As Docker, firewalld and `sysctl --system` do.
@@ -385,7 +389,13 @@ fn copies_flow_on_when_forwarding_is_switched_off() {
     let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
     transfer(&rig.client, &rig.host, HOST, 300_000);
     wait_until_perfect("TCP", &originals, &collector, 1500);
-    rig.balanced();
+    // The kernel's neighbour code takes IP packets alone.
+    let before = packets(&peer(&rig.balanced(), "ids")["lost"]);
+    send(&rig.client, "eth0", &[client_to_host(&rig).to(LLDP_MULTICAST).lldp(1)]);
+    let stats = rig.balanced();
+    let ids = peer(&stats, "ids");
+    assert_eq!(packets(&ids["lost"]), before + 1, "{stats}");
+    assert_eq!(packets(&ids["reasons"]["forwarding_off"]), 1, "{stats}");
 }
 
 #[test]
@@ -428,6 +438,43 @@ fn a_changed_vni_takes_effect_between_two_frames() {
     let mut stretches: Vec<u32> = sent.iter().map(|frame| vnis[frame.as_slice()]).collect();
     stretches.dedup();
     assert_eq!(stretches, [42, 43, 42, 43, 42, 43]);
+    rig.balanced();
+}
+
+#[test]
+fn a_changed_peer_takes_effect_with_the_next_frame() {
+    let rig = quiet_rig(1500);
+    second_underlay(&rig, 1500);
+    for (address, host_ifname, ifname) in [(COLLECTOR, "eth1", "eth0"), (SECOND, "eth2", "eth1")] {
+        let mac = mac_text(rig.collector.mac(ifname).unwrap());
+        rig.tool(&rig.host, &format!("ip neigh replace {address} lladdr {mac} nud permanent dev {host_ifname}"));
+    }
+    rig.mirror();
+    let changes: [(&[&str], &str, Tunnel, u8, u8); 6] = [
+        (&["--remote", SECOND], "eth1", (ip(SECOND), 4789, 42), 64, 0),
+        (&["--port", "4790"], "eth1", (ip(SECOND), 4790, 42), 64, 0),
+        (&["--remote", COLLECTOR, "--vni", "43"], "eth0", (ip(COLLECTOR), 4790, 43), 64, 0),
+        (&["--ttl", "9"], "eth0", (ip(COLLECTOR), 4790, 43), 9, 0),
+        (&["--dscp", "8"], "eth0", (ip(COLLECTOR), 4790, 43), 9, 8),
+        (&["--remote", SECOND, "--ttl", "64"], "eth1", (ip(SECOND), 4790, 43), 64, 8),
+    ];
+    let mut number = 0;
+    for (change, ifname, expected, ttl, dscp) in changes {
+        rig.ebmirror(&[&["peer", "set", "ids"], change].concat()).ok();
+        let collector = Collector::start(&rig.collector, ifname);
+        let inbound = udp_frames(&client_to_host(&rig), number..number + 10, 100);
+        let outbound = udp_frames(&host_to_client(&rig), number + 10..number + 20, 100);
+        number += 20;
+        send(&rig.client, "eth0", &inbound);
+        send(&rig.host, "eth0", &outbound);
+        let copies = collector.take(20);
+        assert_same_frames(&change.join(" "), &[inbound, outbound].concat(), &copies);
+        let source = if ifname == "eth0" { ip(UNDERLAY) } else { ip("10.4.0.1") };
+        for copy in copies {
+            assert_eq!((tunnel(&copy), copy.outer.ttl, copy.outer.tos), (expected, ttl, dscp << 2), "{change:?}");
+            assert_eq!(copy.outer.src, source, "{change:?}");
+        }
+    }
     rig.balanced();
 }
 
@@ -698,7 +745,8 @@ fn a_collector_behind_a_device_without_ethernet_gets_copies_or_nothing() {
     ];
     send(&rig.host, "eth0", &others);
     let stats = rig.balanced();
-    assert_eq!(tun.receive(), Vec::<Vec<u8>>::new(), "outside of the tunnel");
+    let outside: Vec<String> = tun.receive().iter().map(|packet| format!("{:02x?}", &packet[..20])).collect();
+    assert!(outside.is_empty(), "outside of the tunnel: {outside:#?}");
     assert_eq!(counter(&peer(&stats, "ids")["reasons"]["not_ethernet"]), size_of_all(&others), "{stats}");
     assert_same_frames("the other peer's", &others, &collector.take(2));
 }

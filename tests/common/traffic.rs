@@ -22,7 +22,7 @@ use ebmirror::lab::summary::summary;
 use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 
-use super::{CLIENT, COLLECTOR, HOST, Rig, wait_for};
+use super::{CLIENT, HOST, Rig, wait_for};
 
 /// Frames from nobody to nobody: the hosts pass over them, so that there is no answer to be counted.
 pub const NOBODY: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(198, 51, 100, 9)];
@@ -75,11 +75,12 @@ pub fn cable(a: (&Host, &str, &str), b: (&Host, &str, &str), mtu: u32) {
         .unwrap();
 }
 
-/// The other end of a wire of the host.
+/// What the host receives at eth0.
 pub fn client_to_host(rig: &Rig) -> Ethernet {
     Ethernet::new(rig.client.mac("eth0").unwrap(), rig.host.mac("eth0").unwrap())
 }
 
+/// What leaves the host there.
 pub fn host_to_client(rig: &Rig) -> Ethernet {
     Ethernet::new(rig.host.mac("eth0").unwrap(), rig.client.mac("eth0").unwrap())
 }
@@ -94,7 +95,7 @@ pub fn udp_frames(ethernet: &Ethernet, numbers: std::ops::Range<u64>, length: us
     numbers.map(|n| unanswered(ethernet.clone()).udp(4000, 5000, &pattern(n, length - 42))).collect()
 }
 
-/// Puts frames on a wire as they are.
+/// Puts frames on a wire as they are, without waiting for anything.
 pub fn send(host: &Host, ifname: &str, frames: &[Vec<u8>]) {
     host.attempt("sending", || {
         let sender = Sender::open(ifname)?;
@@ -103,6 +104,7 @@ pub fn send(host: &Host, ifname: &str, frames: &[Vec<u8>]) {
     .unwrap();
 }
 
+/// Keeps all frames of an interface.
 pub fn record(host: &Host, ifname: &str) -> Recorder {
     host.attempt("recording", || Recorder::start(ifname)).unwrap()
 }
@@ -559,7 +561,7 @@ fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// The datagrams in frames, and that their checksums are right.
+/// The datagram in a frame, whose checksums are right.
 pub fn datagram(bytes: &[u8]) -> Vec<u8> {
     let parsed = Parsed::new(bytes).unwrap();
     let payload = parsed.ip_payload().unwrap_or_else(|| panic!("no IP: {}", summary(bytes)));
@@ -593,14 +595,9 @@ pub fn wait_for_stats(rig: &Rig, what: &str, mut condition: impl FnMut(&Value) -
     last
 }
 
-/// The rig's collector as an argument.
+/// Adds a VXLAN peer.
 pub fn add_peer(rig: &Rig, name: &str, remote: &str, vni: u32, more: &[&str]) {
     let vni = vni.to_string();
     let args = ["peer", "add", name, "--tunnel", "vxlan", "--remote", remote, "--vni", &vni];
     rig.ebmirror(&[&args[..], more].concat()).ok();
-}
-
-/// The address of the rig's collector.
-pub fn collector_ip() -> Ipv4Addr {
-    ip(COLLECTOR)
 }
