@@ -40,6 +40,7 @@ impl Solo {
              ip neighbour add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0
              ip link set eth0 up; ip link set eth1 up",
         );
+        wait_for("both ends to be up", || solo.script("ip -o link").matches("state UP").count() == 2);
         solo
     }
 
