@@ -201,7 +201,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Say less: no warnings'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l direction -d 'Frames to mirror' -r -f -a "both\t'Received and sent frames'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l direction -d 'Frames to mirror; another direction than before replaces it' -r -f -a "both\t'Received and sent frames'
 ingress\t'Received frames'
 egress\t'Sent frames'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l mode -d 'Kernel hook to use' -r -f -a "auto\t'TCX where the kernel has it (6.6 and later), else tc'
