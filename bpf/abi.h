@@ -119,7 +119,7 @@ struct ebm_iface {
 	__u64 device_tx;
 	__u8 name[16];
 	__u8 directions;  /* enum ebm_direction, both = 3 */
-	__u8 clsact_ours; /* 1: we made the qdisc, and take it away again when nobody else uses it */
+	__u8 clsact_ours; /* 1: we made the qdisc, and take it away when nobody uses it; 2: as long as our filter is in it */
 	__u8 leased;	  /* 1: by a command that renews expires_ns as long as it runs */
 	__u8 quiet;	  /* directions in which one tap is being exchanged for another: neither counts */
 	__u32 stopped;	  /* 1: the tap found that its clones go to a device that is not the stage */

@@ -21,6 +21,10 @@ use crate::model::{Code, Error, Result};
 const HASH_FACTOR: u32 = 0x9e37_79b1;
 const HASH_SHIFT: u32 = 32 - BUCKETS.ilog2();
 
+/// `Iface::clsact_ours`, as bpf/abi.h says.
+const CLSACT_OURS: u8 = 1;
+const CLSACT_IN_USE: u8 = 2;
+
 /// How to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -156,6 +160,7 @@ impl Instance {
         self.ifaces.store_u8(bucket, offset_of!(Iface, directions), before | wanted);
         self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), link.ifindex);
         let mut changed = false;
+        self.claim_clsact(bucket)?;
         for direction in request.directions.iter() {
             let old = taps.iter().find(|tap| tap.direction == direction);
             if old.is_some_and(|old| request.order.is_none() && mode_fits(request.mode, old.mode)) {
@@ -164,9 +169,11 @@ impl Instance {
             changed = true;
             if let Err(error) = self.exchange_tap(bucket, link, direction, request, old) {
                 // What was new here goes; the first error is the one to tell.
+                let _ = self.claim_clsact(bucket);
                 for fresh in request.directions.iter().filter(|new| !taps.iter().any(|tap| tap.direction == *new)) {
                     let _ = self.detach_tap(link.ifindex, fresh);
                 }
+                let _ = self.return_clsact(bucket);
                 self.ifaces.store_u8(bucket, offset_of!(Iface, directions), before);
                 return Err(error);
             }
@@ -176,9 +183,7 @@ impl Instance {
             changed = true;
         }
         self.ifaces.store_u8(bucket, offset_of!(Iface, directions), wanted);
-        if taps.iter().any(|tap| tap.mode == Mode::Tc) {
-            self.return_clsact(bucket)?;
-        }
+        self.return_clsact(bucket)?;
         Ok(changed)
     }
 
@@ -243,10 +248,14 @@ impl Instance {
             }
             Mode::Tc => {
                 if tc::ensure_clsact(&self.netlink, link.ifindex, &link.name)? {
-                    self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), 1);
+                    self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), CLSACT_OURS);
                 }
                 let name = load::tap(direction);
-                tc::attach(&self.netlink, link.ifindex, direction, order, program.as_fd(), name)
+                tc::attach(&self.netlink, link.ifindex, direction, order, program.as_fd(), name)?;
+                if self.ifaces.get(bucket).clsact_ours == CLSACT_OURS {
+                    self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), CLSACT_IN_USE);
+                }
+                Ok(())
             }
         }
     }
@@ -288,38 +297,52 @@ impl Instance {
         }
     }
 
-    /// Takes a clsact qdisc away that we made, once nobody uses it.
-    fn return_clsact(&self, bucket: usize) -> Result<()> {
+    /// Before our filters go: the qdisc that they are in is the one that we made, and may go as well.
+    fn claim_clsact(&self, bucket: usize) -> Result<()> {
         let iface = self.ifaces.get(bucket);
-        if iface.clsact_ours == 1 && tc::remove_clsact_if_unused(&self.netlink, iface.ifindex)? {
-            self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), 0);
+        if iface.clsact_ours == CLSACT_IN_USE && self.has_filter(iface.ifindex)? {
+            self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), CLSACT_OURS);
         }
         Ok(())
+    }
+
+    /// Takes a clsact qdisc away that we made, once nobody uses it. One that our filter vanished from may be another one.
+    fn return_clsact(&self, bucket: usize) -> Result<()> {
+        let iface = self.ifaces.get(bucket);
+        if iface.clsact_ours == CLSACT_OURS {
+            let gone = tc::remove_clsact_if_unused(&self.netlink, iface.ifindex)?;
+            let state = if gone { 0 } else { CLSACT_IN_USE };
+            self.ifaces.store_u8(bucket, offset_of!(Iface, clsact_ours), state);
+        }
+        Ok(())
+    }
+
+    fn has_filter(&self, ifindex: u32) -> Result<bool> {
+        for direction in Direction::ALL {
+            if tc::is_attached(&self.netlink, ifindex, direction, load::tap(direction))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Detaches our taps from an interface, which may be gone. True when something changed.
     pub fn detach(&self, ifindex: u32) -> Result<bool> {
         let mut changed = false;
-        let mut had_filter = false;
         let mut first_error = None;
+        if let Some(bucket) = self.bucket(ifindex) {
+            self.claim_clsact(bucket)?;
+        }
         for direction in Direction::ALL {
-            for mode in [Mode::Tcx, Mode::Tc] {
-                match self.detach_tap_from(ifindex, direction, mode) {
-                    Ok(removed) => {
-                        changed |= removed;
-                        had_filter |= removed && mode == Mode::Tc;
-                    }
-                    Err(error) => first_error = first_error.or(Some(error)),
-                }
+            match self.detach_tap(ifindex, direction) {
+                Ok(removed) => changed |= removed,
+                Err(error) => first_error = first_error.or(Some(error)),
             }
         }
         // A tap that may still be there keeps its entry: so the next attempt finds it.
         if let (Some(bucket), None) = (self.bucket(ifindex), &first_error) {
             changed = true;
-            // One without our filter in it is not the one that we made.
-            if had_filter {
-                self.return_clsact(bucket)?;
-            }
+            self.return_clsact(bucket)?;
             self.ifaces.store_u32(bucket, offset_of!(Iface, ifindex), 0);
         }
         first_error.map_or(Ok(changed), Err)

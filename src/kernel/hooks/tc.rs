@@ -100,6 +100,11 @@ fn is_ours(filter: &Filter, name: &str) -> bool {
     filter.handle == HANDLE && filter.bpf.as_ref().is_some_and(|bpf| bpf.name == name)
 }
 
+/// Whether a filter of ours of this name is there.
+pub fn is_attached(netlink: &Netlink, ifindex: u32, direction: Direction, name: &str) -> Result<bool> {
+    Ok(filters(netlink, ifindex, direction)?.iter().any(|filter| is_ours(filter, name)))
+}
+
 /// Removes our filters of this name. True when there was one.
 pub fn detach(netlink: &Netlink, ifindex: u32, direction: Direction, name: &str) -> Result<bool> {
     let mut removed = false;
