@@ -758,12 +758,8 @@ fn another_version_takes_over_in_place_without_losing_a_frame() {
 }
 
 #[test]
-fn pins_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
-    for (harm, message) in [
-        ("", "schema"),
-        ("rm $(find /sys/fs/bpf -name ebm_peers)", "ebm_peers"),
-        ("rm $(find /sys/fs/bpf -name ebm_tap_in)", "ebm_tap_in"),
-    ] {
+fn maps_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
+    for (harm, message) in [("", "schema"), ("rm $(find /sys/fs/bpf -name ebm_peers)", "ebm_peers")] {
         for mode in ["tcx", "tc"] {
             let rig = Rig::new();
             set_rig_quiet(&rig);
@@ -776,16 +772,44 @@ fn pins_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
                 script(&rig.mounts, &rig.host, harm);
             }
             let damaged = rig_snapshot(&rig);
-            for args in [&["attach", "eth0"][..], &["status"]] {
+            for args in [&["attach", "eth0"][..], &["status"], &["peer", "list"]] {
                 rig.ebmirror(args).fails(8, message, "unpin --force");
                 assert_same(&damaged, &rig_snapshot(&rig), &format!("{args:?} changed something"));
             }
-            rig.ebmirror(&["unpin", "--force"]).ok();
-            // Whose the qdisc is stood in the pins.
-            rig.try_tool(&rig.host, "tc qdisc del dev eth0 clsact");
-            assert_same(&before, &rig_snapshot(&rig), &format!("{mode}, {message}: unpin --force left something"));
-            rig.mirror();
-            Traffic::new(&rig).mirrored_once();
+            removed_by_force(&rig, &before);
         }
     }
+}
+
+#[test]
+fn a_program_that_lost_its_pin_is_loaded_again() {
+    for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact"] {
+        for mode in ["tcx", "tc"] {
+            let rig = Rig::new();
+            set_rig_quiet(&rig);
+            let before = rig_snapshot(&rig);
+            rig.ebmirror(&["attach", "eth0", "--mode", mode]).ok();
+            rig.ebmirror(&ADD_IDS).ok();
+            let harm = format!("rm $(find /sys/fs/bpf -name {program})");
+            script(&rig.mounts, &rig.host, &harm);
+            rig.ebmirror(&["status"]).fails(8, program, "ebmirror pin");
+            assert_eq!(json(&rig, &["attach", "eth0"])["changed"], true, "{program} {mode}");
+            healthy(&rig);
+            let mut traffic = Traffic::new(&rig);
+            traffic.mirrored_once();
+            rig.balanced();
+            script(&rig.mounts, &rig.host, &harm);
+            removed_by_force(&rig, &before);
+        }
+    }
+}
+
+/// unpin --force removes what is damaged, and a new mirror works.
+fn removed_by_force(rig: &Rig, before: &str) {
+    rig.ebmirror(&["unpin", "--force"]).ok();
+    // Whose the qdisc is stood in the pins.
+    rig.try_tool(&rig.host, "tc qdisc del dev eth0 clsact");
+    assert_same(before, &rig_snapshot(rig), "unpin --force left something");
+    rig.mirror();
+    Traffic::new(rig).mirrored_once();
 }
