@@ -430,7 +430,7 @@ fn a_namespace_is_entered_by_path_process_and_name() {
         solo.mounts.command("nsenter").arg(format!("--net={}", solo.host.path())).args(["sleep", "infinity"]).spawn();
     let mut held = held.expect("a process in the namespace");
     solo.script(&format!(
-        "mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns; touch /run/netns/blue; mount --bind {} /run/netns/blue",
+        "mount -t tmpfs tmpfs /run; mkdir /run/netns; touch /run/netns/blue; mount --bind {} /run/netns/blue",
         solo.host.path()
     ));
     let pid = format!("pid:{}", held.id());
