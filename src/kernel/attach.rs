@@ -277,8 +277,10 @@ impl Instance {
         iface.device_rx = link.rx_packets;
         iface.device_tx = link.tx_packets;
         set_name(&mut iface, &link.name);
-        // The slot's last owner may have been detached a moment ago.
-        self.grace.wait()?;
+        // The slot's last owner may have been detached a moment ago, by this command or by one before.
+        if self.slots_in_doubt.replace(false) {
+            self.grace.wait()?;
+        }
         self.begin_iface_counters(iface.slot)?;
         self.ifaces.set(bucket, &iface);
         Ok(bucket)
@@ -328,6 +330,7 @@ impl Instance {
 
     /// Detaches our taps from an interface, which may be gone. True when something changed.
     pub fn detach(&self, ifindex: u32) -> Result<bool> {
+        self.slots_in_doubt.set(true);
         let mut changed = false;
         let mut first_error = None;
         if let Some(bucket) = self.bucket(ifindex) {
@@ -373,7 +376,9 @@ impl Instance {
             for direction in Direction::ALL.into_iter().filter(|d| iface.quiet & abi::direction_bit(*d) != 0) {
                 // Where both the old and the new tap are attached one has to go.
                 if programs::open_pin(&self.place.link(iface.ifindex, direction))?.is_some() {
+                    self.claim_clsact(bucket)?;
                     self.detach_tap_from(iface.ifindex, direction, Mode::Tc)?;
+                    self.return_clsact(bucket)?;
                 }
             }
             self.ifaces.store_u8(bucket, offset_of!(Iface, quiet), 0);

@@ -1,5 +1,6 @@
 //! An instance: the datapath of one network namespace, its pins and its devices.
 
+use std::cell::Cell;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 
@@ -47,6 +48,8 @@ pub struct Instance {
     pub(super) losses: CpuTable<Loss>,
     pub(super) grace: Grace,
     pub(super) netlink: Netlink,
+    /// A tap may still count for an interface whose slot is free.
+    pub(super) slots_in_doubt: Cell<bool>,
     _lock: Lock,
 }
 
@@ -115,6 +118,7 @@ impl Instance {
             losses: CpuTable::open(&place.pin("ebm_losses"))?,
             grace: Grace::open(&place.pin("ebm_grace"), &place.pin("ebm_grace_inner"))?,
             netlink: open_netlink()?,
+            slots_in_doubt: Cell::new(true),
             place: place.clone(),
             meta,
             _lock: lock,
