@@ -27,6 +27,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done, or nothing to do; 1 status finds s
 4 not found; 5 permission or capability missing; 6 conflict, busy or full; 7 this kernel cannot; \
 8 pinned state damaged or of another version.";
 
+/// Where the pins are when nobody says otherwise.
+pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/ebmirror";
+
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
@@ -41,7 +44,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "NS")]
     pub netns: Option<String>,
     /// Directory in bpffs; one instance a network namespace below it
-    #[arg(long, global = true, value_name = "DIR", default_value = "/sys/fs/bpf/ebmirror")]
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_ROOT)]
     pub root: PathBuf,
     /// Say what would change, and change nothing
     #[arg(long, global = true)]

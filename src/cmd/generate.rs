@@ -56,12 +56,37 @@ fn pages(command: &Command, name: &str, files: &mut Vec<(String, String)>) -> Re
     let man = Man::new(page).title(name.to_uppercase()).section("8").date("").source("ebmirror").manual("ebmirror");
     let mut bytes = Vec::new();
     man.render(&mut bytes).map_err(|error| Error::io(format!("write the manual page of {name}"), &error))?;
+    bytes.extend_from_slice(closing(name).as_bytes());
     files.push((format!("man/{name}.8"), String::from_utf8_lossy(&bytes).into_owned()));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         pages(sub, &format!("{name}-{}", sub.get_name()), files)?;
     }
     Ok(())
 }
+
+/// The sections that every page has, behind those that clap knows of.
+fn closing(name: &str) -> String {
+    let mut text = ".SH \"EXIT STATUS\"\n".to_owned();
+    for (code, meaning) in EXIT_STATUS {
+        text += &format!(".TP\n.B {code}\n{meaning}\n");
+    }
+    text += ".SH FILES\n.TP\n.I /sys/fs/bpf/ebmirror/COOKIE/\nThe pins of an instance, one for each network namespace, named by its \
+             cookie.\n.TP\n.I ebm0, ebm1, ebm1p\nThe devices of the stage, on which the copies are made.\n";
+    let root = if name == "ebmirror" { "ip-link(8), bpftool(8), tcpdump(8)" } else { "ebmirror(8)" };
+    text + &format!(".SH \"SEE ALSO\"\n{root}\n")
+}
+
+const EXIT_STATUS: [(u8, &str); 9] = [
+    (0, "Done, or nothing to do."),
+    (1, "status or demo finds something wrong."),
+    (2, "Wrong usage."),
+    (3, "The kernel or the host refused."),
+    (4, "What was named does not exist."),
+    (5, "Root or a capability is missing."),
+    (6, "Conflict, busy, or full."),
+    (7, "This kernel cannot."),
+    (8, "The pinned state is damaged, or of another version."),
+];
 
 impl Report for Written {
     fn json(&self, style: JsonStyle) -> serde_json::Result<String> {

@@ -14,7 +14,7 @@ pub mod unpin;
 
 use serde::Serialize;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{self, Cli, Command, Global};
 use crate::kernel::netlink::Link;
 use crate::kernel::netns::NetNs;
 use crate::kernel::pins::Place;
@@ -45,6 +45,23 @@ pub fn printer(global: &Global) -> Printer {
 
 /// Runs the command.
 pub fn run(cli: &Cli) -> Result<Box<dyn Report>> {
+    let result = dispatch(cli);
+    result.map_err(|error| Error { hint: error.hint.map(|hint| as_typed(&cli.global, &hint)), ..error })
+}
+
+/// A command in a message as it must be typed to act in the same namespace and below the same root.
+fn as_typed(global: &Global, text: &str) -> String {
+    let mut options = String::new();
+    if let Some(name) = &global.netns {
+        options += &format!("-n {name} ");
+    }
+    if global.root.as_os_str() != cli::DEFAULT_ROOT {
+        options += &format!("--root {} ", global.root.display());
+    }
+    text.replace("ebmirror ", &format!("ebmirror {options}"))
+}
+
+fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
     let ctx = || context(&cli.global);
     match &cli.command {
         Command::Attach(args) => attach::run(args, &ctx()?),
@@ -54,7 +71,7 @@ pub fn run(cli: &Cli) -> Result<Box<dyn Report>> {
         Command::Peer(command) => peer::run(command, &ctx()?),
         Command::Run(args) => run::run(args, &ctx()?),
         Command::Stats(args) => stats::run(args, &ctx()?),
-        Command::Status(args) => status::run(args, &ctx()?),
+        Command::Status(args) => status::run(args, &ctx()?, |text| as_typed(&cli.global, text)),
         Command::Demo(args) => {
             check_capable()?;
             demo::run(args, &printer(&cli.global))

@@ -18,8 +18,27 @@ use crate::model::stats::{Counter, Reason, Stats};
 use crate::model::{Code, Error, Result};
 use crate::output::{JsonStyle, Report, document, table};
 
+const COUNTERS: &str = "Each counter has packets and bytes, in the unit of the original frame on the wire.
+
+Interfaces:
+  seen      every frame; seen = own + skipped + selected
+  own       copies of this host's own, which are never mirrored again
+  skipped   frames that nobody wanted: there was no peer
+  selected  frames to be mirrored; selected = cloned + lost
+  cloned    frames of which a copy reached the stage
+  lost      frames that could not be copied
+  copies    over the cloned frames, the peers asked for
+Peers:
+  selected  copies asked for; selected = sent + lost
+  sent      copies handed to the output device
+  lost      copies that did not leave, by reason: no_route, no_neighbour (no answer to ARP), too_big (does not
+            fit the path), forwarding_off, no_room, loop, stage_full, not_ethernet, no_memory
+retired     what deleted peers had been asked for
+unaccounted packets that these sums do not account for: 0 when idle";
+
 /// Arguments of `stats`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = COUNTERS)]
 pub struct Args {
     /// Only these interfaces
     #[arg(value_name = "IFACE")]

@@ -20,12 +20,19 @@ use crate::output::Report;
 /// drivers count and drop before the hook.
 const MISSED_TOLERANCE: u64 = 64;
 
+const COLUMNS: &str = "Says \"healthy\", or what is wrong and what to do.
+
+STOPS IN          the time that attach --for left; - = until it is detached
+AHEAD OF THE TAP  programs of others that a frame meets first: what they drop or take is not mirrored
+NEIGHBOUR         the collector, or the gateway to it, and what the kernel knows of it";
+
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = COLUMNS)]
 pub struct Args {}
 
-/// Looks at everything, changes nothing.
-pub fn run(_: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
+/// Looks at everything, changes nothing. `as_typed` makes the commands in the problems complete.
+pub fn run(_: &Args, ctx: &Ctx, as_typed: impl Fn(&str) -> String) -> Result<Box<dyn Report>> {
     let mut status = Status { directory: ctx.place.dir().display().to_string(), ..Status::default() };
     match Instance::open(&ctx.place, Access::Read)? {
         None => status.problems.push("nothing is loaded: ebmirror attach IFACE, ebmirror peer add …".to_owned()),
@@ -37,6 +44,7 @@ pub fn run(_: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
             status.unaccounted = stats.unaccounted;
         }
     }
+    status.problems.iter_mut().for_each(|problem| *problem = as_typed(problem));
     status.healthy = status.problems.is_empty();
     Ok(Box::new(status))
 }
