@@ -18,7 +18,6 @@ const OLDEST_CLANG: u32 = 13;
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    println!("cargo::rerun-if-env-changed=PATH");
     if let Err(message) = build() {
         println!("cargo::error={}", message.replace('\n', "\ncargo::error="));
         exit(1);

@@ -31,6 +31,9 @@ _ebmirror() {
             ebmirror,generate)
                 cmd="ebmirror__subcmd__generate"
                 ;;
+            ebmirror,help)
+                cmd="ebmirror__subcmd__help"
+                ;;
             ebmirror,peer)
                 cmd="ebmirror__subcmd__peer"
                 ;;
@@ -49,11 +52,65 @@ _ebmirror() {
             ebmirror,unpin)
                 cmd="ebmirror__subcmd__unpin"
                 ;;
+            ebmirror__subcmd__help,attach)
+                cmd="ebmirror__subcmd__help__subcmd__attach"
+                ;;
+            ebmirror__subcmd__help,completions)
+                cmd="ebmirror__subcmd__help__subcmd__completions"
+                ;;
+            ebmirror__subcmd__help,demo)
+                cmd="ebmirror__subcmd__help__subcmd__demo"
+                ;;
+            ebmirror__subcmd__help,detach)
+                cmd="ebmirror__subcmd__help__subcmd__detach"
+                ;;
+            ebmirror__subcmd__help,generate)
+                cmd="ebmirror__subcmd__help__subcmd__generate"
+                ;;
+            ebmirror__subcmd__help,help)
+                cmd="ebmirror__subcmd__help__subcmd__help"
+                ;;
+            ebmirror__subcmd__help,peer)
+                cmd="ebmirror__subcmd__help__subcmd__peer"
+                ;;
+            ebmirror__subcmd__help,pin)
+                cmd="ebmirror__subcmd__help__subcmd__pin"
+                ;;
+            ebmirror__subcmd__help,run)
+                cmd="ebmirror__subcmd__help__subcmd__run"
+                ;;
+            ebmirror__subcmd__help,stats)
+                cmd="ebmirror__subcmd__help__subcmd__stats"
+                ;;
+            ebmirror__subcmd__help,status)
+                cmd="ebmirror__subcmd__help__subcmd__status"
+                ;;
+            ebmirror__subcmd__help,unpin)
+                cmd="ebmirror__subcmd__help__subcmd__unpin"
+                ;;
+            ebmirror__subcmd__help__subcmd__peer,add)
+                cmd="ebmirror__subcmd__help__subcmd__peer__subcmd__add"
+                ;;
+            ebmirror__subcmd__help__subcmd__peer,del)
+                cmd="ebmirror__subcmd__help__subcmd__peer__subcmd__del"
+                ;;
+            ebmirror__subcmd__help__subcmd__peer,list)
+                cmd="ebmirror__subcmd__help__subcmd__peer__subcmd__list"
+                ;;
+            ebmirror__subcmd__help__subcmd__peer,set)
+                cmd="ebmirror__subcmd__help__subcmd__peer__subcmd__set"
+                ;;
+            ebmirror__subcmd__help__subcmd__peer,show)
+                cmd="ebmirror__subcmd__help__subcmd__peer__subcmd__show"
+                ;;
             ebmirror__subcmd__peer,add)
                 cmd="ebmirror__subcmd__peer__subcmd__add"
                 ;;
             ebmirror__subcmd__peer,del)
                 cmd="ebmirror__subcmd__peer__subcmd__del"
+                ;;
+            ebmirror__subcmd__peer,help)
+                cmd="ebmirror__subcmd__peer__subcmd__help"
                 ;;
             ebmirror__subcmd__peer,list)
                 cmd="ebmirror__subcmd__peer__subcmd__list"
@@ -67,6 +124,24 @@ _ebmirror() {
             ebmirror__subcmd__peer,show)
                 cmd="ebmirror__subcmd__peer__subcmd__show"
                 ;;
+            ebmirror__subcmd__peer__subcmd__help,add)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__add"
+                ;;
+            ebmirror__subcmd__peer__subcmd__help,del)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__del"
+                ;;
+            ebmirror__subcmd__peer__subcmd__help,help)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__help"
+                ;;
+            ebmirror__subcmd__peer__subcmd__help,list)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__list"
+                ;;
+            ebmirror__subcmd__peer__subcmd__help,set)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__set"
+                ;;
+            ebmirror__subcmd__peer__subcmd__help,show)
+                cmd="ebmirror__subcmd__peer__subcmd__help__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -74,7 +149,7 @@ _ebmirror() {
 
     case "${cmd}" in
         ebmirror)
-            opts="-j -p -n -v -q -h -V --json --pretty --netns --root --dry-run --color --verbose --quiet --help --version attach detach pin unpin peer run stats status demo completions generate"
+            opts="-j -p -n -v -q -h -V --json --pretty --netns --root --dry-run --color --verbose --quiet --help --version attach detach pin unpin peer run stats status demo completions generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -273,8 +348,260 @@ _ebmirror() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ebmirror__subcmd__help)
+            opts="attach detach pin unpin peer run stats status demo completions generate help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__attach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__detach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__generate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer)
+            opts="add set del list show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__peer__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__pin)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__stats)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__unpin)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ebmirror__subcmd__peer)
-            opts="-j -p -n -v -q -h --json --pretty --netns --root --dry-run --color --verbose --quiet --help add set del rm list show"
+            opts="-j -p -n -v -q -h --json --pretty --netns --root --dry-run --color --verbose --quiet --help add set del rm list show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -384,6 +711,104 @@ _ebmirror() {
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help)
+            opts="add set del list show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__del)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__peer__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

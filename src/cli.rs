@@ -13,7 +13,7 @@ use crate::output::Color;
 /// or drops a packet of production. Start with: ebmirror attach eth0; ebmirror peer add ids --tunnel vxlan --remote
 /// 192.0.2.10 --vni 42; ebmirror status.
 #[derive(Debug, Parser)]
-#[command(name = "ebmirror", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "ebmirror", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]

@@ -6,7 +6,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use ebmirror::cli::Cli;
 use ebmirror::cmd;
-use ebmirror::model::Error;
+use ebmirror::model::Code;
 use ebmirror::output::{Color, JsonStyle, Printer};
 
 fn main() -> ExitCode {
@@ -21,11 +21,18 @@ fn main() -> ExitCode {
         Err(error) => return report_usage(&arguments, &error),
     };
     let printer = cmd::printer(&cli.global);
-    let result = cmd::run(&cli).and_then(|report| {
-        printer.print(report.as_ref()).map_err(|error| Error::io("write to stdout", &error))?;
-        Ok(report.exit())
-    });
-    result.map_or_else(|error| ExitCode::from(cmd::failed(&printer, &error)), ExitCode::from)
+    let code = match cmd::run(&cli) {
+        Err(error) => cmd::failed(&printer, &error),
+        Ok(report) => match printer.print(report.as_ref()) {
+            Ok(_) => report.exit(),
+            Err(error) => {
+                // Where stdout cannot be written, stderr is what is left, for JSON as well.
+                printer.error(&format!("write to stdout: {error}"));
+                Code::Failed.exit()
+            }
+        },
+    };
+    ExitCode::from(code)
 }
 
 /// What clap says; as a document when the command line asked for one, which clap cannot tell any more.

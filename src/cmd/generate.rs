@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<Box<dyn Report>> {
 /// Every file that is made from the command line: its path and its text.
 pub fn generated() -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = Cli::command();
     root.build();
     pages(&root, "ebmirror", &mut files)?;
     for shell in Shell::ALL {

@@ -72,6 +72,8 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
         Command::Run(args) => run::run(args, &ctx()?),
         Command::Stats(args) => stats::run(args, &ctx()?),
         Command::Status(args) => status::run(args, &ctx()?, |text| as_typed(&cli.global, text)),
+        Command::Demo(_) if cli.global.dry_run => Err(Error::usage("demo has no dry run")
+            .hint("it changes nothing outside of namespaces of its own, which vanish with it")),
         Command::Demo(args) => {
             check_capable()?;
             demo::run(args, &printer(&cli.global))
@@ -115,7 +117,13 @@ fn enter(name: &str) -> Result<()> {
         Error::new(code, error.to_string())
             .hint("--netns takes a name that ip netns list shows, a path, or pid:N of a process in the namespace")
     })?;
-    namespace.enter().map_err(|error| Error::io(format!("enter the network namespace {name}"), &error))
+    namespace.enter().map_err(|error| {
+        let new = Error::io(format!("enter the network namespace {name}"), &error);
+        match new.code {
+            Code::Permission => new.hint("--netns needs CAP_SYS_ADMIN: run it with sudo"),
+            _ => new,
+        }
+    })
 }
 
 /// Reports an error, on stderr or as a document. Returns its exit code.

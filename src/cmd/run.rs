@@ -7,6 +7,7 @@ use crate::kernel::attach::Request;
 use crate::kernel::collector;
 use crate::kernel::instance::{Found, Instance};
 use crate::kernel::interrupt::Interrupt;
+use crate::kernel::netlink::Link;
 use crate::kernel::pins::Access;
 use crate::model::{Code, Error, Result};
 use crate::output::Report;
@@ -15,8 +16,13 @@ use crate::output::Report;
 const LEASE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
+const LIFE: &str =
+    "Ctrl-C detaches and shows the counters a last time. If the command is killed, the taps stop by themselves
+within ten seconds: until then they have a time limit that the command renews, which status shows.";
+
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = LIFE)]
 pub struct Args {
     /// What, and where
     #[command(flatten)]
@@ -35,6 +41,9 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let links = devices(&args.target.interfaces)?;
     attach::check(&links, &request)?;
     if ctx.dry_run {
+        if let Some(instance) = Instance::open(&ctx.place, Access::Read)? {
+            check_free(&instance, &links)?;
+        }
         let attach = attach::Args { target: args.target.clone(), order: None, duration: None };
         return attach::run(&attach, ctx);
     }
@@ -42,10 +51,7 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     {
         let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
         instance.reap()?;
-        if let Some(link) = links.iter().find(|link| instance.is_attached(link.ifindex)) {
-            return Err(Error::new(Code::Conflict, format!("{} is attached already", link.name))
-                .hint(format!("watch it with ebmirror stats --watch, or detach it: ebmirror detach {}", link.name)));
-        }
+        check_free(&instance, &links)?;
         if let Err(error) = attach::attach_all(&instance, &links, &request) {
             if found == Found::Made {
                 // The first error is the one to tell.
@@ -66,6 +72,15 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     });
     let report = shown?;
     detached.map(|()| report)
+}
+
+/// Refuses interfaces that another command attached: they would be detached at the end.
+fn check_free(instance: &Instance, links: &[Link]) -> Result<()> {
+    match links.iter().find(|link| instance.is_attached(link.ifindex)) {
+        Some(link) => Err(Error::new(Code::Conflict, format!("{} is attached already", link.name))
+            .hint(format!("watch it with ebmirror stats --watch, or detach it: ebmirror detach {}", link.name))),
+        None => Ok(()),
+    }
 }
 
 /// With the instance, locked for this one step.

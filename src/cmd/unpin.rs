@@ -38,10 +38,18 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         Err(error) if error.code == Code::Damaged && args.force => {}
         other => other?,
     }
-    if args.force {
+    // What is removed in order leaves nothing to sweep, which a dry run would not know.
+    if args.force && (report.removed.is_empty() || !ctx.dry_run) {
         report.removed.extend(instance::sweep(&ctx.place, ctx.dry_run)?);
     }
     report.changed = !report.removed.is_empty();
+    if !report.changed && instance::has_leftovers(&ctx.place) {
+        return Err(Error::new(
+            Code::Conflict,
+            "nothing is pinned, but an instance that lost its pins left devices or taps",
+        )
+        .hint("ebmirror unpin --force removes them"));
+    }
     Ok(Box::new(report))
 }
 

@@ -78,6 +78,14 @@ impl Instance {
         Ok(found)
     }
 
+    /// The devices of the table that are there.
+    pub fn devices(&self) -> Result<Vec<Link>> {
+        let attached = self.interfaces()?;
+        let links = self.netlink.links().map_err(|error| error.context("list the devices"))?;
+        let is_attached = |link: &Link| attached.iter().any(|(_, iface)| iface.ifindex == link.ifindex);
+        Ok(links.into_iter().filter(is_attached).collect())
+    }
+
     fn bucket(&self, ifindex: u32) -> Option<usize> {
         buckets_of(ifindex).find(|bucket| self.ifaces.get(*bucket).ifindex == ifindex)
     }

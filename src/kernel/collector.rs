@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::abi::PEERS;
 use super::instance::Instance;
-use super::netlink::{Netlink, RouteKind};
+use super::netlink::{Link, Netlink, RouteKind};
 use crate::model::peer::{Peer, UnicastAddr};
 use crate::model::{Code, Error, Result};
 
@@ -29,6 +29,39 @@ pub struct Path {
     pub neighbour_mac: Option<String>,
     /// Whether packets can be sent to it now.
     pub reachable: bool,
+}
+
+impl Path {
+    /// Whether the kernel has asked for the neighbour and got no answer.
+    pub fn is_silent(&self) -> bool {
+        ["INCOMPLETE", "FAILED"].contains(&self.neighbour_state.as_str())
+    }
+
+    /// What this path is too small for, of the frames of a device with this MTU; None when all of them fit.
+    pub fn too_small_for(&self, device: &Link) -> Option<String> {
+        let needed = device.mtu.saturating_add(OVERHEAD);
+        (needed > self.mtu && !device.loopback).then(|| {
+            format!(
+                "{} has MTU {} and {} has {}: frames of more than {} bytes are lost as too_big; ip link set {} mtu {needed} \
+                 where the network allows it",
+                device.name,
+                device.mtu,
+                self.device,
+                self.mtu,
+                self.mtu.saturating_sub(OVERHEAD) + ETHERNET_HEADER,
+                self.device,
+            )
+        })
+    }
+}
+
+/// What the outer headers add to an IP packet: inner Ethernet 14, IPv4 20, UDP 8, VXLAN 8.
+const OVERHEAD: u32 = 50;
+const ETHERNET_HEADER: u32 = 14;
+
+/// The way to a peer, from the source address that is fixed, if one is.
+pub fn path_to(netlink: &Netlink, peer: &Peer) -> Result<Option<Path>> {
+    path(netlink, peer.remote.ip(), (!peer.local_auto).then(|| peer.local.ip()))
 }
 
 /// The way to this address. None when the kernel has no route.
@@ -101,7 +134,7 @@ pub fn check_local(netlink: &Netlink, local: UnicastAddr) -> Result<()> {
 /// Asks the kernel to resolve the neighbour now, so that the first copy finds it. Failing is no error: the datapath
 /// probes by itself.
 pub fn resolve(netlink: &Netlink, peer: &Peer) -> Result<()> {
-    if let Ok(route) = netlink.route_get(peer.remote.ip().into(), Some(peer.local.ip().into()), None)
+    if let Ok(route) = netlink.route_get(peer.remote.ip().into(), None, None)
         && route.kind == RouteKind::Unicast
     {
         // Devices without neighbours (tun) refuse.

@@ -245,6 +245,11 @@ impl Instance {
     }
 }
 
+/// Whether an instance lost its pins and left something. One that is in use below another root did not.
+pub fn has_leftovers(place: &Place) -> bool {
+    sweep(place, true).is_ok_and(|found| !found.is_empty())
+}
+
 /// Removes what an instance left behind that is damaged or has lost its pins: the stage's devices, taps that tc filters
 /// still hold, pins. What it found.
 pub fn sweep(place: &Place, dry_run: bool) -> Result<Vec<String>> {

@@ -73,7 +73,7 @@ impl Place {
         loop {
             let mut builder = DirBuilder::new();
             builder.mode(0o700);
-            match builder.recursive(true).create(&self.root) {
+            match builder.create(&self.root) {
                 // It may be gone again by now; what it is, and whose, is looked at next.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Error::io(format!("create {}", self.root.display()), &error));
@@ -81,7 +81,7 @@ impl Place {
                 _ => {}
             }
             let Some(_) = open_trusted(&self.root)? else { continue };
-            match builder.recursive(false).create(&self.dir) {
+            match builder.create(&self.dir) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 // A command that removed the last instance removed the root as well.
@@ -219,7 +219,10 @@ fn check_bpffs(root: &Path) -> Result<()> {
         return Ok(());
     }
     let error = Error::new(Code::Failed, format!("{} is in no BPF file system (bpffs)", root.display()));
-    Err(if own_mount_namespace() {
+    let default = Path::new("/sys/fs/bpf");
+    Err(if !root.starts_with(default) && statfs(default).is_ok_and(|found| found.filesystem_type() == BPFFS) {
+        error.hint("--root takes a directory in a bpffs: /sys/fs/bpf/NAME")
+    } else if own_mount_namespace() {
         error.hint(
             "ip netns exec and containers hide the host's bpffs: run it from outside, ebmirror --netns NAME …, \
              or mount one: mount -t bpf bpf /sys/fs/bpf",

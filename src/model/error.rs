@@ -75,7 +75,7 @@ impl Error {
             _ => Code::Failed,
         };
         Self::new(code, format!("{what}: {error}")).hint(match error.raw_os_error() {
-            Some(libc::EROFS) => "the file system is read-only: mount it read-write",
+            Some(libc::EROFS) => "the file system is read-only: mount -o remount,rw /sys/fs/bpf (or where the path above is) makes it writable",
             Some(libc::EPERM | libc::EACCES) => "run it as root, or with CAP_BPF and CAP_NET_ADMIN",
             Some(libc::ENOMEM | libc::ENOBUFS) => "the kernel has no memory left for it: free some, and try again",
             Some(libc::ENOSPC | libc::EMFILE | libc::ENFILE | libc::E2BIG) => {

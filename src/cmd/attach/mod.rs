@@ -66,8 +66,9 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     };
     let links = devices(&args.target.interfaces)?;
     check(&links, &request)?;
+    let stops_after = args.duration.map(|span| span.to_string());
     if ctx.dry_run {
-        return dry_run(ctx, &links, &request);
+        return dry_run(ctx, &links, &request, stops_after);
     }
     let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
     let changed = match attach_all(&instance, &links, &request) {
@@ -80,7 +81,7 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
             return Err(error);
         }
     };
-    let mut report = Attached { attached: Vec::new(), changed, dry_run: false, warnings: Vec::new() };
+    let mut report = Attached { attached: Vec::new(), changed, dry_run: false, stops_after, warnings: Vec::new() };
     for link in &links {
         let taps = instance.taps(link.ifindex).unwrap_or_else(|error| {
             report.warnings.push(format!("{} is attached, but how cannot be told: {error}", link.name));
@@ -97,6 +98,13 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
             }));
         }
     }
+    // What is attached is attached: from here on problems are warnings.
+    for peer in instance.peers().iter().flatten().flatten() {
+        if let Ok(Some(path)) = collector::path_to(instance.netlink(), peer) {
+            report.warnings.extend(links.iter().filter_map(|link| path.too_small_for(link)));
+        }
+    }
+    report.warnings.dedup();
     if let Err(error) = collector::resolve_all(&instance) {
         report.warnings.push(format!("the collectors' neighbours could not be asked for: {error}"));
     }
@@ -150,9 +158,10 @@ pub(super) fn check(links: &[Link], request: &Request) -> Result<()> {
     Ok(())
 }
 
-fn dry_run(ctx: &Ctx, links: &[Link], request: &Request) -> Result<Box<dyn Report>> {
+fn dry_run(ctx: &Ctx, links: &[Link], request: &Request, stops_after: Option<String>) -> Result<Box<dyn Report>> {
     let instance = Instance::open(&ctx.place, Access::Read)?;
-    let mut report = Attached { attached: Vec::new(), changed: false, dry_run: true, warnings: Vec::new() };
+    let mut report =
+        Attached { attached: Vec::new(), changed: false, dry_run: true, stops_after, warnings: Vec::new() };
     if instance.is_none() {
         stage::check_free(&open_netlink()?)?;
     }

@@ -17,6 +17,9 @@ pub(super) struct Attached {
     pub(super) attached: Vec<Row>,
     pub(super) changed: bool,
     pub(super) dry_run: bool,
+    /// By itself, without a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stops_after: Option<String>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -26,16 +29,17 @@ impl Report for Attached {
     }
 
     fn text(&self) -> String {
+        let span = self.stops_after.as_ref().map_or_else(String::new, |span| format!(" for {span}"));
         let head = match (self.dry_run, self.changed) {
-            (true, true) => "would attach:\n",
-            (true, false) | (false, false) => "no change:\n",
-            (false, true) => "attached:\n",
+            (true, true) => format!("would attach{span}:\n"),
+            (_, false) => "no change:\n".to_owned(),
+            (false, true) => format!("attached{span}:\n"),
         };
         let rows = self
             .attached
             .iter()
             .map(|row| vec![row.interface.clone(), row.direction.to_string(), row.mode.to_string()]);
-        head.to_owned() + &table(&["interface", "direction", "mode"], rows)
+        head + &table(&["interface", "direction", "mode"], rows)
     }
 
     fn warnings(&self) -> &[String] {

@@ -4,7 +4,7 @@ use super::{Add, Change, Del, Local, Options, Peers, Set};
 use crate::cmd::Ctx;
 use crate::kernel::collector;
 use crate::kernel::instance::{Found, Instance, open_netlink};
-use crate::kernel::netlink::Netlink;
+use crate::kernel::netlink::{Link, Netlink};
 use crate::kernel::peers::{Slots, find, free_slot};
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
@@ -38,8 +38,9 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
         slots[slot] = Some(new.clone());
         Ok(())
     };
-    let slots = if ctx.dry_run {
+    let (slots, attached) = if ctx.dry_run {
         let instance = Instance::open(&ctx.place, Access::Read)?;
+        let attached = instance.as_ref().map_or(Ok(Vec::new()), Instance::devices)?;
         let mut slots = match &instance {
             Some(instance) => instance.peers()?,
             None => {
@@ -48,7 +49,7 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
             }
         };
         place(&mut slots)?;
-        slots
+        (slots, attached)
     } else {
         let (instance, found) = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
         let added = instance.peers().and_then(|mut slots| {
@@ -57,13 +58,16 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
             instance.replace_peers(&slots)?;
             Ok(slots)
         });
-        if added.is_err() && found == Found::Made {
-            // The first error is the one to tell.
-            let _ = instance.remove();
+        if let Err(error) = added {
+            if found == Found::Made {
+                // The first error is the one to tell.
+                let _ = instance.remove();
+            }
+            return Err(error);
         }
-        added?
+        (added?, instance.devices()?)
     };
-    let warnings = warn(&netlink, &slots, &new)?;
+    let warnings = warn(&netlink, &attached, &slots, &new)?;
     report("peer-add", "added", vec![new], true, ctx, warnings)
 }
 
@@ -93,7 +97,7 @@ pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
         collector::resolve(&netlink, &new)?;
         instance.replace_peers(&slots)?;
     }
-    let warnings = warn(&netlink, &slots, &new)?;
+    let warnings = warn(&netlink, &instance.devices()?, &slots, &new)?;
     report("peer-set", "set", vec![new], changed, ctx, warnings)
 }
 
@@ -132,7 +136,7 @@ fn local(netlink: &Netlink, remote: UnicastAddr, options: &Options, auto: bool) 
 }
 
 /// What is allowed, and probably not meant.
-fn warn(netlink: &Netlink, slots: &Slots, new: &Peer) -> Result<Vec<String>> {
+fn warn(netlink: &Netlink, attached: &[Link], slots: &Slots, new: &Peer) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let same =
         |peer: &&Peer| peer.name != new.name && (peer.remote, peer.port, peer.vni) == (new.remote, new.port, new.vni);
@@ -140,16 +144,15 @@ fn warn(netlink: &Netlink, slots: &Slots, new: &Peer) -> Result<Vec<String>> {
         warnings
             .push(format!("{} gets every frame twice: the peer {} has the same destination", new.remote, other.name));
     }
-    match collector::path(netlink, new.remote.ip(), Some(new.local.ip()))? {
-        None => warnings
-            .push(format!("there is no route to {} from {} now: copies are lost as no_route", new.remote, new.local)),
-        Some(path) if path.neighbour_state == "FAILED" => {
-            warnings.push(format!(
-                "{} does not answer ARP on {}: copies are lost as no_neighbour",
-                path.neighbour, path.device
-            ));
+    match collector::path_to(netlink, new)? {
+        None => warnings.push(format!("there is no route to {} now: copies are lost as no_route", new.remote)),
+        Some(path) => {
+            if path.neighbour_state == "FAILED" {
+                let (neighbour, device) = (path.neighbour, &path.device);
+                warnings.push(format!("{neighbour} does not answer ARP on {device}: copies are lost as no_neighbour"));
+            }
+            warnings.extend(attached.iter().filter_map(|device| path.too_small_for(device)));
         }
-        Some(_) => {}
     }
     Ok(warnings)
 }

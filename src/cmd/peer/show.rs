@@ -40,7 +40,7 @@ pub fn show(args: &Show, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let slots = instance.peers()?;
     let slot = find(&slots, &args.name).ok_or_else(|| no_peer(&args.name))?;
     let peer = slots[slot].clone().ok_or_else(|| no_peer(&args.name))?;
-    let path = collector::path(instance.netlink(), peer.remote.ip(), Some(peer.local.ip()))?;
+    let path = collector::path_to(instance.netlink(), &peer)?;
     let counters = instance
         .stats()?
         .peers

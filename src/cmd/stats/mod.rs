@@ -2,14 +2,12 @@
 
 mod watch;
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use watch::Rate;
 pub use watch::watch;
 
-use super::Ctx;
+use super::{Ctx, devices};
 use crate::kernel::instance::Instance;
 use crate::kernel::interrupt::Interrupt;
 use crate::kernel::pins::Access;
@@ -44,11 +42,10 @@ pub struct Args {
     #[arg(value_name = "IFACE")]
     pub interfaces: Vec<InterfaceName>,
     /// Again each SECS seconds, with rates, until Ctrl-C
-    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1", require_equals = true,
-          value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub watch: Option<u32>,
-    /// Print the counters, then set them to zero
-    #[arg(long, conflicts_with = "watch")]
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1")]
+    pub watch: Option<String>,
+    /// Print all counters, then set them to zero
+    #[arg(long, conflicts_with_all = ["watch", "interfaces"])]
     pub reset: bool,
 }
 
@@ -74,13 +71,14 @@ struct Reset {
 
 /// Prints once, or again and again.
 pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let stats = read(ctx, &args.interfaces, args.reset && !ctx.dry_run)?;
-    let Some(seconds) = args.watch else {
+    let (interval, interfaces) = watched(args)?;
+    let stats = read(ctx, &interfaces, args.reset && !ctx.dry_run)?;
+    let Some(interval) = interval else {
         let reset = args.reset.then_some(Reset { changed: stats != Stats::default(), dry_run: ctx.dry_run });
         return Ok(Box::new(Counters { stats, seconds: None, rates: None, reset }));
     };
     let interrupt = Interrupt::catch()?;
-    watch(ctx, &args.interfaces, stats, Duration::from_secs(seconds.into()), &interrupt, || Ok(()))
+    watch(ctx, &interfaces, stats, interval, &interrupt, || Ok(()))
 }
 
 /// The counters of an instance; all empty when there is none.
@@ -108,6 +106,9 @@ pub(super) fn read(ctx: &Ctx, interfaces: &[InterfaceName], reset: bool) -> Resu
 }
 
 fn not_attached(name: &InterfaceName) -> Error {
+    if let Err(error) = devices(std::slice::from_ref(name)) {
+        return error;
+    }
     Error::new(Code::NotFound, format!("{name} is not attached")).hint(format!("attach it: ebmirror attach {name}"))
 }
 
@@ -165,10 +166,19 @@ impl Report for Counters {
                 &["rate of", ">packets/s", ">Mbit/s"],
                 rates.iter().map(|rate| {
                     let (packets, bits) = (rate.packets_per_second, rate.bits_per_second);
-                    vec![rate.name.clone(), format!("{packets:.0}"), format!("{:.3}", bits / 1e6)]
+                    vec![rate.of.to_string(), format!("{packets:.0}"), format!("{:.3}", bits / 1e6)]
                 }),
             );
         }
-        text + &format!("\nretired {}  unaccounted {}\n", stats.retired.packets, stats.unaccounted)
+        let (detached, retired) = (stats.detached.copies.packets, stats.retired.packets);
+        text += &format!(
+            "\ncopies of detached interfaces {detached}, of deleted peers {retired}; unaccounted {}\n",
+            stats.unaccounted
+        );
+        match &self.reset {
+            Some(Reset { dry_run: true, .. }) => text + "would be set to zero\n",
+            Some(_) => text + "set to zero\n",
+            None => text,
+        }
     }
 }

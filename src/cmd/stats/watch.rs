@@ -1,23 +1,57 @@
 //! `stats --watch`: the counters again and again, and how fast they grow.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Counters, read};
+use super::{Args, Counters, read};
 use crate::cmd::Ctx;
 use crate::kernel::interrupt::Interrupt;
-use crate::model::interface::InterfaceName;
+use crate::model::interface::{Direction, InterfaceName};
+use crate::model::peer::PeerName;
 use crate::model::stats::{Counter, Stats};
 use crate::model::{Error, Result};
 use crate::output::{JsonStyle, Report};
 
+/// How often, and which interfaces: in `stats --watch eth0` the word behind `--watch` is one of them.
+pub(super) fn watched(args: &Args) -> Result<(Option<Duration>, Vec<InterfaceName>)> {
+    let Some(word) = &args.watch else { return Ok((None, args.interfaces.clone())) };
+    if word.parse::<f64>().is_ok() {
+        return match word.parse::<u32>() {
+            Ok(seconds @ 1..=86_400) => Ok((Some(Duration::from_secs(seconds.into())), args.interfaces.clone())),
+            _ => Err(Error::usage(format!("--watch {word}: whole seconds, from 1 to 86400"))
+                .hint("ebmirror stats --watch 5 eth0")),
+        };
+    }
+    let first: InterfaceName = word.parse().map_err(Error::usage)?;
+    Ok((Some(Duration::from_secs(1)), [vec![first], args.interfaces.clone()].concat()))
+}
+
 /// Packets and bits a second.
 #[derive(Serialize)]
 pub(super) struct Rate {
-    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) of: Of,
     pub(super) packets_per_second: f64,
     pub(super) bits_per_second: f64,
+}
+
+/// Whose rate: frames seen by an interface, copies sent to a peer.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Of {
+    Interface { interface: InterfaceName, direction: Direction },
+    Peer { peer: PeerName },
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Of::Interface { interface, direction } => write!(f, "{interface} {direction}"),
+            Of::Peer { peer } => peer.fmt(f),
+        }
+    }
 }
 
 /// Prints every interval until it is interrupted; `tick` runs before each. Returns the last reading.
@@ -50,21 +84,22 @@ pub fn watch(
 }
 
 fn rates(before: &Stats, now: &Stats, seconds: f64) -> Vec<Rate> {
-    let rate = |name: String, before: Option<Counter>, now: Counter| {
+    let rate = |of: Of, before: Option<Counter>, now: Counter| {
         let grown = now - before.unwrap_or(now);
         Rate {
-            name,
+            of,
             packets_per_second: grown.packets as f64 / seconds,
             bits_per_second: grown.bytes as f64 * 8.0 / seconds,
         }
     };
     let interfaces = now.interfaces.iter().map(|row| {
         let old = before.interfaces.iter().find(|old| (old.ifindex, old.direction) == (row.ifindex, row.direction));
-        rate(format!("{} {}", row.interface, row.direction), old.map(|old| old.counters.seen), row.counters.seen)
+        let of = Of::Interface { interface: row.interface.clone(), direction: row.direction };
+        rate(of, old.map(|old| old.counters.seen), row.counters.seen)
     });
     let peers = now.peers.iter().map(|row| {
         let old = before.peers.iter().find(|old| old.peer == row.peer);
-        rate(row.peer.to_string(), old.map(|old| old.counters.sent), row.counters.sent)
+        rate(Of::Peer { peer: row.peer.clone() }, old.map(|old| old.counters.sent), row.counters.sent)
     });
     interfaces.chain(peers).collect()
 }

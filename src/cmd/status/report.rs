@@ -1,5 +1,7 @@
 //! What `status` says.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use crate::model::interface::{Direction, Mode};
@@ -34,9 +36,16 @@ pub(super) struct PeerStatus {
     pub(super) peer: String,
     pub(super) remote: String,
     pub(super) device: Option<String>,
-    pub(super) neighbour: Option<String>,
+    pub(super) neighbour: Option<Neighbour>,
     pub(super) sent: Counter,
     pub(super) lost: Counter,
+}
+
+/// Whose MAC address is needed, and what the kernel knows of it.
+#[derive(Serialize)]
+pub(super) struct Neighbour {
+    pub(super) address: IpAddr,
+    pub(super) state: String,
 }
 
 impl Report for Status {
@@ -70,7 +79,9 @@ impl Report for Status {
                     row.peer.clone(),
                     row.remote.clone(),
                     or_none(&row.device),
-                    or_none(&row.neighbour),
+                    row.neighbour
+                        .as_ref()
+                        .map_or_else(|| "none".to_owned(), |known| format!("{} {}", known.address, known.state)),
                     row.sent.packets.to_string(),
                     row.lost.packets.to_string(),
                 ]
