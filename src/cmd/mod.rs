@@ -11,6 +11,7 @@ pub mod run;
 pub mod stats;
 pub mod status;
 pub mod unpin;
+pub mod usage;
 
 use serde::Serialize;
 
@@ -138,24 +139,6 @@ pub fn failed(printer: &Printer, error: &Error) -> u8 {
         }
     }
     error.code.exit()
-}
-
-/// What clap found wrong, in one line, with its suggestion as the remedy.
-pub fn usage_error(error: &clap::Error) -> Error {
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let mut message = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ").to_owned();
-    let mut hint = "see ebmirror --help".to_owned();
-    for line in lines {
-        if let Some(tip) = line.strip_prefix("tip: ") {
-            hint = tip.to_owned();
-        } else if line.starts_with("Usage:") {
-            hint = line.to_owned();
-        } else if !line.starts_with("For more information") {
-            message = format!("{message} {line}");
-        }
-    }
-    Error::usage(message).hint(hint)
 }
 
 #[derive(Serialize)]

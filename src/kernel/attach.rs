@@ -49,6 +49,21 @@ pub struct Tap {
     pub mode: Mode,
     /// What a packet meets before it.
     pub ahead: Vec<Attached>,
+    /// Whether it is the first of its hook.
+    pub is_first: bool,
+    /// Whether it is the last.
+    pub is_last: bool,
+}
+
+impl Tap {
+    fn fits(&self, request: &Request) -> bool {
+        mode_fits(request.mode, self.mode)
+            && match request.order {
+                None => true,
+                Some(Order::First) => self.is_first,
+                Some(Order::Last) => self.is_last,
+            }
+    }
 }
 
 /// Nanoseconds of CLOCK_BOOTTIME, which is what the datapath compares with.
@@ -102,8 +117,10 @@ impl Instance {
             let ours = hooks::id(load::program(&self.place, load::tap(direction))?.as_fd())?;
             let all = hooks::programs(&self.netlink, ifindex, direction)?;
             if let Some(position) = all.iter().position(|program| program.id == ours) {
-                let ahead = all[..position].to_vec();
-                taps.push(Tap { direction, mode: all[position].mode, ahead });
+                let mode = all[position].mode;
+                let alone = |programs: &[Attached]| programs.iter().all(|program| program.mode != mode);
+                let (is_first, is_last) = (alone(&all[..position]), alone(&all[position + 1..]));
+                taps.push(Tap { direction, mode, ahead: all[..position].to_vec(), is_first, is_last });
             }
         }
         Ok(taps)
@@ -119,18 +136,29 @@ impl Instance {
         let right = request
             .directions
             .iter()
-            .all(|direction| taps.iter().any(|tap| tap.direction == direction && mode_fits(request.mode, tap.mode)));
+            .all(|direction| taps.iter().any(|tap| tap.direction == direction && tap.fits(request)));
         Ok(!right
             || taps.len() != request.directions.iter().count()
             || iface.directions != abi::direction_bits(request.directions)
             || request.duration.is_some()
-            || iface.expires_ns != 0
-            || request.order.is_some())
+            || iface.expires_ns != 0)
+    }
+
+    /// The request with the hook that an interface has already, where the user leaves it open.
+    pub fn complete(&self, link: &Link, request: &Request) -> Result<Request> {
+        let mode = match request.mode {
+            ModeChoice::Auto if self.is_attached(link.ifindex) => {
+                self.taps(link.ifindex)?.first().map_or(ModeChoice::Auto, |tap| tap.mode.into())
+            }
+            choice => choice,
+        };
+        Ok(Request { mode, ..*request })
     }
 
     /// Attaches the taps to an interface. True when something changed. On an error the interface is as it was, or has
     /// no tap of ours at all.
     pub fn attach(&self, link: &Link, request: &Request) -> Result<bool> {
+        let request = &self.complete(link, request)?;
         if !self.would_change(link, request)? {
             return Ok(false);
         }
@@ -171,7 +199,7 @@ impl Instance {
         self.claim_clsact(bucket)?;
         for direction in request.directions.iter() {
             let old = taps.iter().find(|tap| tap.direction == direction);
-            if old.is_some_and(|old| request.order.is_none() && mode_fits(request.mode, old.mode)) {
+            if old.is_some_and(|old| old.fits(request)) {
                 continue;
             }
             changed = true;

@@ -166,9 +166,12 @@ fn dry_run(ctx: &Ctx, links: &[Link], request: &Request, stops_after: Option<Str
         stage::check_free(&open_netlink()?)?;
     }
     for link in links {
-        let would = match &instance {
-            Some(instance) => instance.would_change(link, request)?,
-            None => true,
+        let (would, request) = match &instance {
+            Some(instance) => {
+                let request = instance.complete(link, request)?;
+                (instance.would_change(link, &request)?, request)
+            }
+            None => (true, *request),
         };
         report.changed |= would;
         for direction in request.directions.iter() {

@@ -4,8 +4,8 @@ mod watch;
 
 use serde::Serialize;
 
-use watch::Rate;
 pub use watch::watch;
+use watch::{Rate, watched};
 
 use super::{Ctx, devices};
 use crate::kernel::instance::Instance;
