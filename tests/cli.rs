@@ -113,6 +113,7 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         (vec!["peer", "set", "ids", "--local", "224.0.0.1"], "multicast"),
         (vec!["stats", "--watch=0"], "0"),
         (vec!["stats", "--watch", "--reset"], "--reset"),
+        (vec!["stats", "--reset", "eth0"], "--reset"),
         (vec!["status", "--color", "sometimes"], "sometimes"),
         (vec!["status", "--quiet", "--verbose"], "--verbose"),
         (vec!["completions", "tcsh"], "tcsh"),
@@ -255,7 +256,6 @@ fn what_cannot_be_done_changes_nothing_and_says_why() {
         (&["detach", "nope"], 4, "not_found", "nope", ""),
         (&["detach", "eth0", "nope"], 4, "not_found", "nope", ""),
         (&["stats", "eth1"], 4, "not_found", "eth1", "attach"),
-        (&["stats", "--reset", "nope"], 4, "not_found", "nope", ""),
         (&["peer", "show", "nope"], 4, "not_found", "nope", "peer list"),
         (&["peer", "set", "nope", "--vni", "1"], 4, "not_found", "nope", "peer list"),
         (&["peer", "del", "nope"], 4, "not_found", "nope", "peer list"),
@@ -478,11 +478,11 @@ fn a_directory_that_others_could_change_is_not_trusted() {
 fn another_directory_of_bpffs_is_as_good_and_is_removed_again() {
     let solo = Solo::new();
     let before = solo.snapshot();
-    solo.ebmirror(&["--root", "/sys/fs/bpf/a/b", "attach", "eth0"]).ok();
-    assert_eq!(solo.json(&["--root", "/sys/fs/bpf/a/b", "attach", "eth0"])["changed"], false);
+    solo.ebmirror(&["--root", "/sys/fs/bpf/another", "attach", "eth0"]).ok();
+    assert_eq!(solo.json(&["--root", "/sys/fs/bpf/another", "attach", "eth0"])["changed"], false);
     solo.ebmirror(&["attach", "eth0"]).fails(6, "ebm0", "--root");
-    solo.ebmirror(&["--root", "/sys/fs/bpf/a/b", "unpin", "--force"]).ok();
-    solo.script("rmdir /sys/fs/bpf/a || true");
+    solo.ebmirror(&["--root", "/sys/fs/bpf/another", "unpin", "--force"]).ok();
+    solo.ebmirror(&["--root", "/sys/fs/bpf/a/b", "attach", "eth0"]).fails(4, "/sys/fs/bpf/a/b", "mkdir");
     assert_same(&before, &solo.snapshot(), "something changed");
 }
 

@@ -105,7 +105,8 @@ fn programs_of_others_in_the_chain_stay() {
 
 #[test]
 fn a_program_ahead_of_the_tap_is_named() {
-    let rig = Rig::new();
+    // Room for the outer headers, so that nothing else is warned of.
+    let rig = Rig::with_underlay_mtu(1600);
     let ahead = attach_foreign(&rig.host, "eth0", Direction::Egress, "bouncer", NEXT, Order::First);
     let attached = rig.ebmirror(&["-j", "attach", "eth0"]).ok().json();
     let warnings: Vec<&str> = attached["warnings"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();

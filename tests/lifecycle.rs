@@ -792,7 +792,7 @@ fn a_program_that_lost_its_pin_is_loaded_again() {
             rig.ebmirror(&ADD_IDS).ok();
             let harm = format!("rm $(find /sys/fs/bpf -name {program})");
             script(&rig.mounts, &rig.host, &harm);
-            rig.ebmirror(&["status"]).fails(8, program, "ebmirror pin");
+            rig.ebmirror(&["status"]).fails(8, program, "pin loads it again");
             assert_eq!(json(&rig, &["attach", "eth0"])["changed"], true, "{program} {mode}");
             healthy(&rig);
             let mut traffic = Traffic::new(&rig);

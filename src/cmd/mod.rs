@@ -71,7 +71,10 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
         Command::Unpin(args) => unpin::run(args, &ctx()?),
         Command::Peer(command) => peer::run(command, &ctx()?),
         Command::Run(args) => run::run(args, &ctx()?),
-        Command::Stats(args) => stats::run(args, &ctx()?),
+        Command::Stats(args) => {
+            let plan = stats::watched(args)?;
+            stats::run(args, plan, &ctx()?)
+        }
         Command::Status(args) => status::run(args, &ctx()?, |text| as_typed(&cli.global, text)),
         Command::Demo(_) if cli.global.dry_run => Err(Error::usage("demo has no dry run")
             .hint("it changes nothing outside of namespaces of its own, which vanish with it")),

@@ -76,7 +76,11 @@ impl Place {
             match builder.create(&self.root) {
                 // It may be gone again by now; what it is, and whose, is looked at next.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io(format!("create {}", self.root.display()), &error));
+                    let new = Error::io(format!("create {}", self.root.display()), &error);
+                    return Err(match (error.kind(), self.root.parent()) {
+                        (io::ErrorKind::NotFound, Some(parent)) => new.hint(format!("mkdir -p {}", parent.display())),
+                        _ => new,
+                    });
                 }
                 _ => {}
             }

@@ -4,8 +4,8 @@ mod watch;
 
 use serde::Serialize;
 
-pub use watch::watch;
-use watch::{Rate, watched};
+use watch::Rate;
+pub use watch::{Plan, watch, watched};
 
 use super::{Ctx, devices};
 use crate::kernel::instance::Instance;
@@ -70,8 +70,7 @@ struct Reset {
 }
 
 /// Prints once, or again and again.
-pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let (interval, interfaces) = watched(args)?;
+pub fn run(args: &Args, (interval, interfaces): Plan, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let stats = read(ctx, &interfaces, args.reset && !ctx.dry_run)?;
     let Some(interval) = interval else {
         let reset = args.reset.then_some(Reset { changed: stats != Stats::default(), dry_run: ctx.dry_run });

@@ -14,8 +14,11 @@ use crate::model::stats::{Counter, Stats};
 use crate::model::{Error, Result};
 use crate::output::{JsonStyle, Report};
 
-/// How often, and which interfaces: in `stats --watch eth0` the word behind `--watch` is one of them.
-pub(super) fn watched(args: &Args) -> Result<(Option<Duration>, Vec<InterfaceName>)> {
+/// How often, and which interfaces.
+pub type Plan = (Option<Duration>, Vec<InterfaceName>);
+
+/// What the arguments mean: in `stats --watch eth0` the word behind `--watch` is one of them.
+pub fn watched(args: &Args) -> Result<Plan> {
     let Some(word) = &args.watch else { return Ok((None, args.interfaces.clone())) };
     if word.parse::<f64>().is_ok() {
         return match word.parse::<u32>() {
