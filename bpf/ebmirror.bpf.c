@@ -7,8 +7,8 @@
  *   ebm_exact                 at the egress of the bridge's port: the same for copies that the kernel had to
  *                             segment first
  *
- * The kernel's licence string is "Dual MIT/GPL" because bpf_clone_redirect's companions (bpf_redirect_neigh,
- * bpf_fib_lookup, bpf_skb_load_bytes' tracing relatives) are open to GPL-compatible programs alone.
+ * The kernel's licence string is "Dual MIT/GPL" because bpf_fib_lookup and bpf_check_mtu are open to GPL-compatible
+ * programs alone.
  */
 #include "abi.h"
 #include "bpf.h"
