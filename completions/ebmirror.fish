@@ -122,7 +122,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_s
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "del" -d 'Delete peers'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "rm" -d 'Delete peers'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "list" -d 'List the peers'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters; without a name, list them all'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l tunnel -d 'Tunnel that carries the copies' -r -f -a "vxlan\t'VXLAN (RFC 7348): UDP, with a 24-bit VNI'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l remote -d 'IPv4 address of the collector' -r
@@ -207,7 +207,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "set" -d 'Change a peer; takes effect at once'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "del" -d 'Delete peers'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the peers'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters; without a name, list them all'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l direction -d 'Frames to mirror; another direction than before replaces it' -r -f -a "both\t'Received and sent frames'
 ingress\t'Received frames'
@@ -301,4 +301,4 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_subcommand_from peer" -f -a "set" -d 'Change a peer; takes effect at once'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_subcommand_from peer" -f -a "del" -d 'Delete peers'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_subcommand_from peer" -f -a "list" -d 'List the peers'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_subcommand_from peer" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand help; and __fish_seen_subcommand_from peer" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters; without a name, list them all'

@@ -75,6 +75,11 @@ fn each_of_several_peers_gets_every_frame() {
         assert_eq!(counter(&peer(&stats, name)["sent"]), size_of_all(&all), "{name}: {stats}");
     }
     assert_eq!(packets(&tap(&stats, "ingress")["copies"]), 300);
+    for command in [["-j", "peer", "list"], ["-j", "peer", "show"]] {
+        let listed = rig.ebmirror(&command).ok().json();
+        let names: Vec<_> = listed["peers"].as_array().unwrap().iter().map(|peer| peer["name"].clone()).collect();
+        assert_eq!(names, ["a", "b", "c"], "{listed}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum Command {
     Del(Del),
     /// List the peers
     List,
-    /// Show a peer, what the kernel does with it now, and its counters
+    /// Show a peer, what the kernel does with it now, and its counters; without a name, list them all
     Show(Show),
 }
 
@@ -112,7 +112,7 @@ pub struct Del {
 #[derive(Debug, clap::Args)]
 pub struct Show {
     /// Name of the peer
-    name: PeerName,
+    name: Option<PeerName>,
 }
 
 /// Runs a subcommand of `peer`.
@@ -122,7 +122,8 @@ pub fn run(command: &Command, ctx: &Ctx) -> Result<Box<dyn Report>> {
         Command::Set(args) => edit::set(args, ctx),
         Command::Del(args) => edit::del(args, ctx),
         Command::List => show::list(ctx),
-        Command::Show(args) => show::show(args, ctx),
+        Command::Show(Show { name: Some(name) }) => show::show(name, ctx),
+        Command::Show(Show { name: None }) => show::list(ctx),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use serde::Serialize;
 
+use super::Peers;
 use super::edit::no_peer;
-use super::{Peers, Show};
 use crate::cmd::Ctx;
 use crate::kernel::collector::{self, Path};
 use crate::kernel::instance::Instance;
 use crate::kernel::peers::find;
 use crate::kernel::pins::Access;
 use crate::model::Result;
-use crate::model::peer::Peer;
+use crate::model::peer::{Peer, PeerName};
 use crate::model::stats::{Counter, LastLoss, PeerCounters};
 use crate::output::{JsonStyle, Report, document};
 
@@ -35,11 +35,11 @@ struct Shown {
 }
 
 /// One peer.
-pub fn show(args: &Show, ctx: &Ctx) -> Result<Box<dyn Report>> {
-    let instance = Instance::open(&ctx.place, Access::Read)?.ok_or_else(|| no_peer(&args.name))?;
+pub fn show(name: &PeerName, ctx: &Ctx) -> Result<Box<dyn Report>> {
+    let instance = Instance::open(&ctx.place, Access::Read)?.ok_or_else(|| no_peer(name))?;
     let slots = instance.peers()?;
-    let slot = find(&slots, &args.name).ok_or_else(|| no_peer(&args.name))?;
-    let peer = slots[slot].clone().ok_or_else(|| no_peer(&args.name))?;
+    let slot = find(&slots, name).ok_or_else(|| no_peer(name))?;
+    let peer = slots[slot].clone().ok_or_else(|| no_peer(name))?;
     let path = collector::path_to(instance.netlink(), &peer)?;
     let counters = instance
         .stats()?
