@@ -4,8 +4,8 @@
 use super::abi::{
     self, INTERFACES, IfaceStats, PEERS, Pod, RawPeerStats, Sum, direction_bit, iface_index, reason_number,
 };
-use super::attach::boot_time_ns;
 use super::instance::Instance;
+use super::interfaces::boot_time_ns;
 use crate::model::interface::Direction;
 use crate::model::stats::{Counter, InterfaceStats, LastLoss, PeerCounters, PeerStats, Reason, Stats, TapCounters};
 use crate::model::{Code, Error, Result};

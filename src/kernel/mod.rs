@@ -8,6 +8,7 @@ pub mod ethtool;
 pub mod features;
 pub mod hooks;
 pub mod instance;
+pub mod interfaces;
 pub mod interrupt;
 pub mod load;
 pub mod maps;

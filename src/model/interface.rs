@@ -119,6 +119,16 @@ pub enum Mode {
     Tc,
 }
 
+impl Mode {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Mode::Tcx => Mode::Tc,
+            Mode::Tc => Mode::Tcx,
+        }
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

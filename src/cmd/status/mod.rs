@@ -6,9 +6,9 @@ use report::{Interface, Neighbour, PeerStatus, Status};
 
 use super::Ctx;
 use crate::kernel::abi;
-use crate::kernel::attach::boot_time_ns;
 use crate::kernel::collector;
 use crate::kernel::instance::{self, Instance};
+use crate::kernel::interfaces::boot_time_ns;
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::Result;
