@@ -176,7 +176,7 @@ fn full_length(ip: IpAddr) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{in_namespace, ip, on_a_wire, output};
+    use super::super::testing::{in_namespace, ip, on_a_wire, output, wait_for};
     use super::*;
 
     fn errno(result: Result<Route>) -> Option<i32> {
@@ -201,8 +201,11 @@ mod tests {
             let lo = netlink.link_by_name("lo").unwrap().unwrap().ifindex;
             netlink.set_up(lo, true).unwrap();
             for own in ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"] {
-                let route = netlink.route_get(ip(own), None, None).unwrap();
-                assert_eq!((route.kind, route.oif), (RouteKind::Local, lo), "{own}");
+                // The kernel enters the route of an IPv6 address from a work queue.
+                wait_for(&format!("local route to {own}"), || {
+                    let route = netlink.route_get(ip(own), None, None).unwrap();
+                    (route.kind, route.oif) == (RouteKind::Local, lo)
+                });
             }
         });
     }
