@@ -74,7 +74,7 @@ int ebm_exact(struct __sk_buff *skb)
 	struct scratch *scratch = scratch_get();
 	struct encap_run run = {};
 
-	if (!control || skb->mark != control->mark)
+	if (!control || skb->mark != control->mark || !exact_is_handed_over(skb))
 		return EBM_VERDICT_DROP;
 	exact_job(&run.job, skb, control);
 	if (scratch) {

@@ -26,6 +26,10 @@ enum job_cb {
 #define JOB_NEIGHBOUR 0x10 /* with JOB_RESEND: let the kernel resolve the neighbour with this one */
 #define JOB_PACKETS_SHIFT 16
 
+/* In priority, above JOB_ACTIVE: the stage has counted this copy and handed it over. A copy that comes to exact without it
+ * passed the bridge while somebody had detached the stage's program; the tap has counted it as lost. */
+#define JOB_HANDED_OVER 0x65626d00
+
 /* The copy at hand and what is to be done with it. */
 struct encap_job {
 	__u32 active;
@@ -72,8 +76,13 @@ static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *s
 /* The generation and the bank go into priority, sixteen bits of the hash (a source port needs fourteen) into tc_index. */
 static __always_inline void exact_hand_over(struct __sk_buff *skb, const struct encap_job *job)
 {
-	skb->priority = job->active;
+	skb->priority = JOB_HANDED_OVER | job->active;
 	skb->tc_index = job->hash >> 16;
+}
+
+static __always_inline bool exact_is_handed_over(const struct __sk_buff *skb)
+{
+	return (skb->priority & ~JOB_ACTIVE) == JOB_HANDED_OVER;
 }
 
 static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
