@@ -667,6 +667,19 @@ fn a_stage_without_its_program_gets_it_back() {
 }
 
 #[test]
+fn what_crosses_a_stage_without_its_program_is_lost_and_counted() {
+    let rig = Rig::new();
+    rig.mirror();
+    let mut traffic = Traffic::new(&rig);
+    script(&rig.mounts, &rig.host, "bpftool link detach pinned $(find /sys/fs/bpf -name link_stage)");
+    traffic.production_works();
+    rig.ebmirror(&["pin"]).ok();
+    traffic.mirrored_once();
+    let stats = rig.balanced();
+    assert!(stats["interfaces"][0]["lost"]["packets"].as_u64().unwrap() > 0, "{stats}");
+}
+
+#[test]
 fn a_port_without_its_program_gets_it_back() {
     mends("bpftool link detach pinned $(find /sys/fs/bpf -name link_exact)", "ebm");
 }
