@@ -155,11 +155,11 @@ struct encap_loop {
 
 static long encap_visit(__u32 i, struct encap_loop *loop)
 {
-	const struct ebm_config *config = config_get(loop->run->job.active);
+	int slot = config_slot(loop->run->job.active, i);
 
-	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+	if (slot < 0)
 		return 1;
-	encap_do(loop->skb, loop->run, loop->step, config->destinations[i] & (EBM_LIMIT_PEERS - 1));
+	encap_do(loop->skb, loop->run, loop->step, slot);
 	return 0;
 }
 

@@ -42,16 +42,14 @@ struct own_search {
 
 static long own_compare(__u32 i, struct own_search *search)
 {
-	const struct ebm_config *config = config_get(search->active);
 	const struct own_headers *headers = &search->headers;
 	const struct nexthop_pace *pace;
 	const struct ebm_peer *peer;
+	int slot = config_slot(search->active, i);
 	__be32 local;
-	__u32 slot;
 
-	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+	if (slot < 0)
 		return 1;
-	slot = config->destinations[i] & (EBM_LIMIT_PEERS - 1);
 	peer = peer_get(search->active, slot);
 	pace = bpf_map_lookup_elem(&ebm_paces, &slot);
 	if (!peer || !pace)

@@ -120,6 +120,16 @@ static __always_inline const struct ebm_config *config_get(__u32 active)
 	return bpf_map_lookup_elem(&ebm_config, &index);
 }
 
+/* The peer slot of the i-th destination, or -1 behind the last. */
+static __always_inline int config_slot(__u32 active, __u32 i)
+{
+	const struct ebm_config *config = config_get(active);
+
+	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+		return -1;
+	return config->destinations[i] & (EBM_LIMIT_PEERS - 1);
+}
+
 /* NULL for a slot that is out of range or free. */
 static __always_inline const struct ebm_peer *peer_get(__u32 active, __u32 slot)
 {

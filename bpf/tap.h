@@ -21,11 +21,11 @@ struct tap_loss {
 
 static long tap_lose_one(__u32 i, struct tap_loss *loss)
 {
-	const struct ebm_config *config = config_get(loss->active);
+	int slot = config_slot(loss->active, i);
 
-	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+	if (slot < 0)
 		return 1;
-	stats_lost(loss->active, config->destinations[i] & (EBM_LIMIT_PEERS - 1), &loss->size, EBM_REASON_STAGE_FULL);
+	stats_lost(loss->active, slot, &loss->size, EBM_REASON_STAGE_FULL);
 	return 0;
 }
 
