@@ -15,7 +15,7 @@
 /* Layout of the pinned maps. Pins of another schema are refused, never guessed at. */
 enum ebm_schema {
 	EBM_SCHEMA_UNSPEC = 0,
-	EBM_SCHEMA_CURRENT = 1,
+	EBM_SCHEMA_CURRENT = 2,
 };
 
 enum ebm_limit {
@@ -27,7 +27,8 @@ enum ebm_limit {
 	EBM_LIMIT_BUCKETS = 1024, /* interface table: a load of 1/4 keeps probe sequences short */
 	EBM_LIMIT_PROBES = 16,	  /* longest probe sequence in it */
 	EBM_LIMIT_REASONS = 16,
-	EBM_LIMIT_NAME = 32, /* bytes of a peer's name, with its terminating zero */
+	EBM_LIMIT_NAME = 32, /* bytes of a peer's or group's name, with its terminating zero */
+	EBM_LIMIT_RATE_SHIFT = 16, /* of ebm_peer.rate_cost: binary places behind the nanosecond */
 };
 
 enum ebm_direction {
@@ -39,6 +40,26 @@ enum ebm_direction {
 enum ebm_tunnel {
 	EBM_TUNNEL_UNSPEC = 0,
 	EBM_TUNNEL_VXLAN = 1, /* RFC 7348 */
+	EBM_TUNNEL_GENEVE = 2, /* RFC 8926 */
+	EBM_TUNNEL_GRE = 3, /* RFC 2784 and 2890, transparent Ethernet bridging */
+	EBM_TUNNEL_ERSPAN2 = 4,
+	EBM_TUNNEL_ERSPAN3 = 5,
+	EBM_TUNNEL_SPAN = 6, /* the plain frame to a local device */
+};
+
+/* What becomes of a copy that does not fit the path. */
+enum ebm_oversize {
+	EBM_OVERSIZE_UNSPEC = 0,
+	EBM_OVERSIZE_FRAGMENT = 1,
+	EBM_OVERSIZE_TRUNCATE = 2,
+	EBM_OVERSIZE_DROP = 3,
+};
+
+/* What becomes of a TCP super-packet. */
+enum ebm_gso {
+	EBM_GSO_UNSPEC = 0,
+	EBM_GSO_FAST = 1, /* grown as it is */
+	EBM_GSO_WIRE = 2, /* cut into the segments that were on the wire first */
 };
 
 /* Why a copy did not leave. */
@@ -66,6 +87,9 @@ enum ebm_active {
 enum ebm_peer_flag {
 	EBM_PEER_FLAG_UNSPEC = 0,
 	EBM_PEER_FLAG_LOCAL_AUTO = 1, /* local was chosen by the route, not by the user */
+	EBM_PEER_FLAG_KEY = 2, /* GRE: the header has a key */
+	EBM_PEER_FLAG_HOST = 4, /* the collector is this host itself */
+	EBM_PEER_FLAG_RATE_PACKETS = 8, /* the rate is in frames, not in bits a second */
 };
 
 /* ebm_control, one element, mapped into user space: `active` is changed by one aligned store. */
@@ -73,7 +97,7 @@ struct ebm_control {
 	__u32 active;	     /* enum ebm_active */
 	__u32 mark;	     /* of this instance's copies; never 0 */
 	__u32 stage_ifindex; /* the bridge */
-	__u32 reserved;
+	__u32 layer3_ifindex; /* the tun device for taps on devices without an Ethernet header; 0 = none yet */
 };
 
 /* ebm_meta, one element: read and written by user space alone. */
@@ -86,12 +110,16 @@ struct ebm_meta {
 	__u8 reserved[7];
 };
 
-/* ebm_config, one element a generation. */
+/*
+ * ebm_config, one element a generation. A frame is copied to each group; inside one, its flow decides which member gets
+ * it. A peer without a group is a group of one.
+ */
 struct ebm_config {
-	__u32 destination_count;
-	__u16 port_be; /* the destinations' UDP port; 0 when they have several */
-	__u16 reserved;
-	__u8 destinations[EBM_LIMIT_PEERS]; /* peer slots */
+	__u32 group_count; /* the destinations of a frame */
+	__u32 peer_count;
+	__u8 first[EBM_LIMIT_PEERS]; /* of a group: where its members begin */
+	__u8 count[EBM_LIMIT_PEERS]; /* of a group: its members, at least one */
+	__u8 members[EBM_LIMIT_PEERS]; /* peer slots, group by group: every peer once */
 };
 
 /* ebm_peers, EBM_LIMIT_PEERS elements a generation. A slot whose version is 0 is free. */
@@ -99,15 +127,23 @@ struct ebm_peer {
 	__u32 version; /* new with every change of the peer */
 	__u32 flags;   /* enum ebm_peer_flag */
 	__u8 name[EBM_LIMIT_NAME];
-	__u8 local[16]; /* IPv4 in the first four bytes */
+	__u8 group[EBM_LIMIT_NAME]; /* empty: none */
+	__u8 local[16];		    /* IPv4 in the first four bytes */
 	__u8 remote[16];
-	__u32 vni; /* host order, 24 bits */
-	__u16 port_be;
-	__u8 tunnel; /* enum ebm_tunnel */
-	__u8 family; /* 4 or 6 */
+	__u32 key;	      /* VNI (24 bits), GRE key (32) or ERSPAN session (10), host order */
+	__u32 dev_ifindex;    /* SPAN: the device; else the output device that the user wants; 0 = the route's */
+	__u32 snaplen_bytes;  /* of the frame from its first MAC byte, tags included; 0 = all of it */
+	__u32 reserved;
+	__u64 rate;	      /* bits or frames a second, as the user gave it; 0 = no limit */
+	__u64 rate_cost;      /* nanoseconds a byte or frame, << EBM_LIMIT_RATE_SHIFT */
+	__u64 rate_burst_ns;
+	__u16 port_be;	      /* UDP destination port; 0 for tunnels without */
+	__u8 tunnel;	      /* enum ebm_tunnel */
+	__u8 family;	      /* 4 or 6; 0 for SPAN */
 	__u8 ttl;
-	__u8 tos; /* DSCP << 2 */
-	__u8 reserved[6];
+	__u8 tos;	      /* DSCP << 2 */
+	__u8 oversize;	      /* enum ebm_oversize */
+	__u8 gso;	      /* enum ebm_gso */
 };
 
 /* ebm_ifaces, EBM_LIMIT_BUCKETS elements: open addressing by ifindex. A bucket whose ifindex is 0 is free. */
@@ -123,6 +159,8 @@ struct ebm_iface {
 	__u8 leased;	  /* 1: by a command that renews expires_ns as long as it runs */
 	__u8 quiet;	  /* directions in which one tap is being exchanged for another: neither counts */
 	__u32 stopped;	  /* 1: the tap found that its clones go to a device that is not the stage */
+	__u8 layer3;	  /* 1: the device has no Ethernet header */
+	__u8 reserved[7];
 };
 
 /* The unit is the original frame on the wire: a super-packet counts its segments. */
@@ -160,9 +198,9 @@ struct ebm_loss {
 _Static_assert(sizeof(struct ebm_loss) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_control) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_meta) == 32, "ABI");
-_Static_assert(sizeof(struct ebm_config) == 72, "ABI");
-_Static_assert(sizeof(struct ebm_peer) == 88, "ABI");
-_Static_assert(sizeof(struct ebm_iface) == 56, "ABI");
+_Static_assert(sizeof(struct ebm_config) == 200, "ABI");
+_Static_assert(sizeof(struct ebm_peer) == 152, "ABI");
+_Static_assert(sizeof(struct ebm_iface) == 64, "ABI");
 _Static_assert(sizeof(struct ebm_iface_stats) == 7 * 16, "ABI");
 _Static_assert(sizeof(struct ebm_peer_stats) == (3 + EBM_LIMIT_REASONS) * 16, "ABI");
 

@@ -23,6 +23,8 @@ const volatile struct {
 	enum ebm_limit limit;
 	enum ebm_direction direction;
 	enum ebm_tunnel tunnel;
+	enum ebm_oversize oversize;
+	enum ebm_gso gso;
 	enum ebm_reason reason;
 	enum ebm_active active;
 	enum ebm_peer_flag peer_flag;

@@ -155,7 +155,7 @@ struct encap_loop {
 
 static long encap_visit(__u32 i, struct encap_loop *loop)
 {
-	int slot = config_slot(loop->run->job.active, i);
+	int slot = config_slot(loop->run->job.active, i, loop->run->job.hash);
 
 	if (slot < 0)
 		return 1;
@@ -167,17 +167,8 @@ static long encap_visit(__u32 i, struct encap_loop *loop)
 __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 step)
 {
 	struct encap_loop loop = { .skb = skb, .run = run, .step = step };
-	const struct ebm_config *config;
 
-	if (!run)
-		return 0;
-	config = config_get(run->job.active);
-	if (!config)
-		return 0;
-	/* One destination is the common case, and does without the helper. */
-	if (config->destination_count == 1)
-		encap_do(skb, run, step, config->destinations[0] & (EBM_LIMIT_PEERS - 1));
-	else
+	if (run)
 		bpf_loop(EBM_LIMIT_PEERS, encap_visit, &loop, 0);
 	return 0;
 }

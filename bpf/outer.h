@@ -68,7 +68,7 @@ static __always_inline __u32 outer_build(struct outer_header *outer, const struc
 	outer_write_eth(&outer->eth, dest_mac, source_mac);
 	outer_write_ip(&outer->ip, peer, source);
 	outer_write_udp(&outer->udp, peer->port_be);
-	vxlan_write(&outer->vxlan, peer->vni);
+	vxlan_write(&outer->vxlan, peer->key);
 	return csum_words(&outer->ip, sizeof(outer->ip));
 }
 

@@ -45,7 +45,7 @@ static long own_compare(__u32 i, struct own_search *search)
 	const struct own_headers *headers = &search->headers;
 	const struct nexthop_pace *pace;
 	const struct ebm_peer *peer;
-	int slot = config_slot(search->active, i);
+	int slot = config_peer(search->active, i);
 	__be32 local;
 
 	if (slot < 0)
@@ -60,7 +60,7 @@ static long own_compare(__u32 i, struct own_search *search)
 		return 0;
 	if (headers->udp.dest != peer->port_be ||
 	    __builtin_memcmp(&headers->ip.daddr, peer->remote, sizeof(headers->ip.daddr)) ||
-	    (search->has_vxlan && headers->vxlan.vni_reserved2 != bpf_htonl(peer->vni << 8)))
+	    (search->has_vxlan && headers->vxlan.vni_reserved2 != bpf_htonl(peer->key << 8)))
 		return 0;
 	search->found = true;
 	return 1;
@@ -77,8 +77,7 @@ static __always_inline bool own_may_be(const struct parse_key *key, const struct
 {
 	if (key->ether_type != bpf_htons(ETH_P_IP) || key->fragment)
 		return false;
-	return key->protocol == IPPROTO_ICMP ||
-	       (key->protocol == IPPROTO_UDP && (key->dest_port == config->port_be || !config->port_be));
+	return (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_UDP) && config->peer_count;
 }
 
 /* 1 for a copy of this instance, or an ICMP error about one. Global, so that the verifier looks at it once. */

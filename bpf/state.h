@@ -120,14 +120,27 @@ static __always_inline const struct ebm_config *config_get(__u32 active)
 	return bpf_map_lookup_elem(&ebm_config, &index);
 }
 
-/* The peer slot of the i-th destination, or -1 behind the last. */
-static __always_inline int config_slot(__u32 active, __u32 i)
+/* The slot of the i-th destination of a frame with this flow hash, or -1 behind the last. */
+static __always_inline int config_slot(__u32 active, __u32 i, __u32 hash)
+{
+	const struct ebm_config *config = config_get(active);
+	__u32 member;
+
+	if (!config || i >= config->group_count || i >= EBM_LIMIT_PEERS)
+		return -1;
+	/* The lower half of the hash: the upper one is the outer source port. */
+	member = config->first[i] + ((hash & 0xffff) * config->count[i] >> 16);
+	return config->members[member & (EBM_LIMIT_PEERS - 1)] & (EBM_LIMIT_PEERS - 1);
+}
+
+/* The slot of the i-th peer, whatever its group, or -1 behind the last. */
+static __always_inline int config_peer(__u32 active, __u32 i)
 {
 	const struct ebm_config *config = config_get(active);
 
-	if (!config || i >= config->destination_count || i >= EBM_LIMIT_PEERS)
+	if (!config || i >= config->peer_count || i >= EBM_LIMIT_PEERS)
 		return -1;
-	return config->destinations[i] & (EBM_LIMIT_PEERS - 1);
+	return config->members[i] & (EBM_LIMIT_PEERS - 1);
 }
 
 /* NULL for a slot that is out of range or free. */

@@ -17,11 +17,12 @@
 struct tap_loss {
 	struct stats_size size;
 	__u32 active;
+	__u32 hash;
 };
 
 static long tap_lose_one(__u32 i, struct tap_loss *loss)
 {
-	int slot = config_slot(loss->active, i);
+	int slot = config_slot(loss->active, i, loss->hash);
 
 	if (slot < 0)
 		return 1;
@@ -30,9 +31,9 @@ static long tap_lose_one(__u32 i, struct tap_loss *loss)
 }
 
 /* What the stage let go on to exact, and did not get there: somebody set it down, or filters on the bridge. */
-static __always_inline void tap_lose(__u32 active, const struct stats_size *size, __u64 packets, __u64 bytes)
+static __always_inline void tap_lose(__u32 active, __u32 hash, const struct stats_size *size, __u64 packets, __u64 bytes)
 {
-	struct tap_loss loss = { .active = active };
+	struct tap_loss loss = { .active = active, .hash = hash };
 
 	if (packets >= size->packets)
 		return;
@@ -73,7 +74,7 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 		return false;
 	}
 	if (!(word & JOB_DIRECT))
-		tap_lose(word & JOB_ACTIVE, size, scratch->exact_packets - before.exact_packets,
+		tap_lose(word & JOB_ACTIVE, hash, size, scratch->exact_packets - before.exact_packets,
 			 scratch->exact_bytes - before.exact_bytes);
 	return true;
 }
@@ -113,14 +114,14 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		stats_count(&stats->own, &size);
 		return;
 	}
-	if (!config->destination_count) {
+	if (!config->group_count) {
 		stats_count(&stats->skipped, &size);
 		return;
 	}
 	stats_count(&stats->selected, &size);
 	word = active | (tap_is_direct(skb, &key) ? JOB_DIRECT : 0);
-	copies.packets = size.packets * config->destination_count;
-	copies.bytes = size.bytes * config->destination_count;
+	copies.packets = size.packets * config->group_count;
+	copies.bytes = size.bytes * config->group_count;
 	if (tap_clone(skb, control, iface, word, key.hash, &size)) {
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);

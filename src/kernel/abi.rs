@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use std::ptr;
 
 pub use super::skel::types::{
-    ebm_active, ebm_config as Config, ebm_control as Control, ebm_counter, ebm_direction, ebm_iface as Iface,
-    ebm_iface_stats as IfaceStats, ebm_limit, ebm_loss as Loss, ebm_meta as Meta, ebm_peer as RawPeer, ebm_peer_flag,
-    ebm_peer_stats as RawPeerStats, ebm_reason, ebm_schema, ebm_tunnel,
+    ebm_active, ebm_config as Config, ebm_control as Control, ebm_counter, ebm_direction, ebm_gso, ebm_iface as Iface,
+    ebm_iface_stats as IfaceStats, ebm_limit, ebm_loss as Loss, ebm_meta as Meta, ebm_oversize, ebm_peer as RawPeer,
+    ebm_peer_flag, ebm_peer_stats as RawPeerStats, ebm_reason, ebm_schema, ebm_tunnel,
 };
 use crate::model::interface::{Direction, Directions};
 use crate::model::peer::{Peer, Tunnel};
@@ -61,9 +61,9 @@ pod!(
     u32 = 4,
     Control = 16,
     Meta = 32,
-    Config = 72,
-    RawPeer = 88,
-    Iface = 56,
+    Config = 200,
+    RawPeer = 152,
+    Iface = 64,
     IfaceStats = 112,
     RawPeerStats = 304,
     Loss = 16,
@@ -163,7 +163,9 @@ pub fn raw_peer(peer: &Peer, version: u32) -> RawPeer {
     raw.name[..peer.name.as_str().len()].copy_from_slice(peer.name.as_str().as_bytes());
     raw.local = address(peer.local.ip());
     raw.remote = address(peer.remote.ip());
-    raw.vni = peer.vni.get();
+    raw.key = peer.vni.get();
+    raw.oversize = ebm_oversize::EBM_OVERSIZE_FRAGMENT.0 as u8;
+    raw.gso = ebm_gso::EBM_GSO_FAST.0 as u8;
     raw.port_be = peer.port.get().to_be();
     raw.tunnel = match peer.tunnel {
         Tunnel::Vxlan => ebm_tunnel::EBM_TUNNEL_VXLAN.0 as u8,
@@ -196,7 +198,7 @@ pub fn peer(raw: &RawPeer) -> Result<Peer> {
         remote: ip(raw.remote).try_into().map_err(damaged)?,
         local: ip(raw.local).try_into().map_err(damaged)?,
         local_auto: raw.flags & ebm_peer_flag::EBM_PEER_FLAG_LOCAL_AUTO.0 != 0,
-        vni: raw.vni.to_string().parse().map_err(damaged)?,
+        vni: raw.key.to_string().parse().map_err(damaged)?,
         port: u16::from_be(raw.port_be).to_string().parse().map_err(damaged)?,
         ttl: raw.ttl.to_string().parse().map_err(damaged)?,
         dscp: (raw.tos >> 2).to_string().parse().map_err(damaged)?,

@@ -347,7 +347,7 @@ fn create(place: &Place, choice: ModeChoice) -> Result<()> {
     let finish = || -> Result<()> {
         attach_stage(place, &netlink, stage, mode)?;
         let control: MappedTable<Control> = MappedTable::open(&place.pin("ebm_control"))?;
-        control.set(0, &Control { active: 0, mark: random_mark()?, stage_ifindex: stage.bridge, reserved: 0 });
+        control.set(0, &Control { active: 0, mark: random_mark()?, stage_ifindex: stage.bridge, layer3_ifindex: 0 });
         // Complete: pinning the notes is what makes it an instance.
         let meta: Table<Meta> = Table::open(&place.pin(UNFINISHED_PIN))?;
         meta.set(0, &load::new_meta(place, mode))?;

@@ -1,8 +1,6 @@
 //! The peers of an instance. Every change is built under the free generation and takes effect by one store; a packet
 //! sees the old set or the new one.
 
-use std::collections::BTreeSet;
-
 use super::abi::{self, Config, PEERS, Pod, RawPeer};
 use super::instance::Instance;
 use crate::model::peer::{Peer, PeerName};
@@ -37,7 +35,6 @@ impl Instance {
 
         let mut meta = self.meta()?;
         let mut config = Config::zeroed();
-        let mut ports = BTreeSet::new();
         for (slot, peer) in (0u32..).zip(wanted) {
             let old = self.peers.get(self.peer_index(now, slot))?;
             let raw = match peer {
@@ -55,13 +52,13 @@ impl Instance {
             };
             self.peers.set(self.peer_index(free, slot), &raw)?;
             if raw.version != 0 {
-                config.destinations[config.destination_count as usize] = slot as u8;
-                config.destination_count += 1;
-                ports.insert(raw.port_be);
+                let next = config.peer_count as usize;
+                config.members[next] = slot as u8;
+                config.first[next] = next as u8;
+                config.count[next] = 1;
+                config.peer_count += 1;
+                config.group_count += 1;
             }
-        }
-        if let (1, Some(port)) = (ports.len(), ports.first()) {
-            config.port_be = *port;
         }
         self.set_meta(&meta)?;
         self.config.set(free, &config)?;
