@@ -11,6 +11,7 @@
 #include <bpf/bpf_endian.h>
 
 #define EBM_AF_INET 2 /* <sys/socket.h> is no UAPI header */
+#define EBM_AF_INET6 10
 
 /* TCX_NEXT (kernel 6.6) and TC_ACT_UNSPEC are the same number: one object serves TCX and cls_bpf. */
 enum ebm_verdict {

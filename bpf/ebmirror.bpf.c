@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * ebmirror's datapath: three programs, one journey.
+ * ebmirror's datapath: one journey.
  *
  *   ebm_tap_in, ebm_tap_out   on the mirrored interface: read, count, clone to the stage, let go
+ *   ebm_layer3                between the two, for interfaces without an Ethernet header
  *   ebm_stage                 at the egress of the stage bridge: owns the copy; grows it and sends it
  *   ebm_exact                 at the egress of the bridge's port: the same for copies that the kernel had to
  *                             segment first
@@ -47,6 +48,23 @@ int ebm_tap_out(struct __sk_buff *skb)
 	return EBM_VERDICT_NEXT;
 }
 
+/* At the egress of our own tun device, to which the taps of devices without an Ethernet header clone: gives the packet one
+ * (zero addresses, the right type) and sends it on to the stage. */
+SEC("tc")
+int ebm_layer3(struct __sk_buff *skb)
+{
+	const struct ebm_control *control = control_get();
+	struct scratch *scratch = scratch_get();
+	struct ethhdr eth = { .h_proto = (__be16)skb->protocol };
+
+	if (!control || !scratch || skb->mark != control->mark)
+		return EBM_VERDICT_DROP;
+	scratch->refused += 1;
+	if (bpf_skb_change_head(skb, sizeof(eth), 0) || bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return EBM_VERDICT_DROP;
+	return bpf_redirect(control->stage_ifindex, 0);
+}
+
 SEC("tc")
 int ebm_stage(struct __sk_buff *skb)
 {
@@ -55,18 +73,13 @@ int ebm_stage(struct __sk_buff *skb)
 	struct encap_run run = {};
 
 	/* The bridge's own chatter (router solicitations) is no copy: away with it, counted nowhere. */
-	if (!control || skb->mark != control->mark)
+	if (!control || !scratch || skb->mark != control->mark)
 		return EBM_VERDICT_DROP;
-	if (scratch)
-		scratch->stage_copies += 1;
+	if (skb->cb[JOB_CB_WORD] & JOB_EMIT)
+		return bpf_redirect_neigh(skb->cb[JOB_CB_HASH], NULL, 0, 0);
+	scratch->stage_copies += 1;
 	stage_job(&run.job, skb, control);
-	if (!run.job.resend)
-		encap_each(skb, &run, ENCAP_SELECT);
-	if (!run.job.direct) {
-		exact_hand_over(skb, &run.job);
-		return EBM_VERDICT_NEXT;
-	}
-	return encap_send(skb, &run);
+	return encap_send(skb, &run, scratch);
 }
 
 SEC("tc")
@@ -76,12 +89,8 @@ int ebm_exact(struct __sk_buff *skb)
 	struct scratch *scratch = scratch_get();
 	struct encap_run run = {};
 
-	if (!control || skb->mark != control->mark || !exact_is_handed_over(skb))
+	if (!control || !scratch || skb->mark != control->mark || !exact_is_handed_over(skb, scratch))
 		return EBM_VERDICT_DROP;
-	exact_job(&run.job, skb, control);
-	if (scratch) {
-		scratch->exact_packets += run.job.size.packets;
-		scratch->exact_bytes += run.job.size.bytes;
-	}
-	return encap_send(skb, &run);
+	exact_job(&run.job, skb, control, scratch);
+	return encap_send(skb, &run, scratch);
 }

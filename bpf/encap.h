@@ -2,140 +2,165 @@
 /*
  * A copy -> its destinations: plan each, grow the copy once, send it.
  *
- * Destinations whose copies grow in the same way share one packet: it is cloned for all but the last. Those that need
- * another way (a lowered segment size, a resolution of the neighbour) get a clone of the ungrown copy, which comes
- * back to the stage with the set of its destinations: a grown packet is never shrunk again.
+ * Destinations with the same plan share one packet: it is cloned for all but the last. The others get a clone of the
+ * ungrown copy, which comes back to the stage with the set of its destinations: a grown packet is never shrunk again.
  */
 #ifndef EBM_ENCAP_H
 #define EBM_ENCAP_H
 
-#include "plan.h"
+#include "fragment.h"
 
 enum encap_step {
-	ENCAP_SELECT, /* count the copy as asked for */
 	ENCAP_PLAN,
-	ENCAP_RESEND, /* a clone to the stage for each that shall resolve and is not in the group */
-	ENCAP_SEND,   /* to each of the group */
-	ENCAP_LOSE,   /* for each of the group */
+	ENCAP_SEND, /* to each of the group */
+	ENCAP_LOSE, /* for each of the group */
 };
 
-/* Grows the packet and reads what belongs behind the outer headers. 0, or a negative error. */
-__noinline int encap_grow(struct __sk_buff *skb, struct encap_run *run, bool lower)
+#define ENCAP_CUT_RETRY 256 /* no original has a transport header behind it, but for pathological ones */
+
+/* Cuts the copy. The kernel leaves the transport header whole: where that is further on than usual, more is kept. */
+static __always_inline int encap_cut(struct __sk_buff *skb, __u32 keep)
 {
-	struct vlan_stack stack = {};
-	struct ethhdr eth;
+	if (bpf_skb_change_tail(skb, keep, 0) == 0)
+		return 0;
+	return keep < ENCAP_CUT_RETRY && ENCAP_CUT_RETRY < skb->len ? bpf_skb_change_tail(skb, ENCAP_CUT_RETRY, 0) : 0;
+}
+
+/* Cuts and grows the packet as the group's plan says. 0, or a negative error. */
+__noinline int encap_grow(struct __sk_buff *skb, struct encap_run *run)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	__be16 type;
 	__u32 room;
 	int err;
 
 	if (!run)
 		return -1;
-	err = vlan_strip(skb, &stack);
-	if (err)
-		return err;
-	err = bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth));
-	if (err)
-		return err;
-	/* MAC addresses, tags, type: the tags go back to where they were on the wire. */
-	__builtin_memcpy(run->inner, &eth, 2 * ETH_ALEN);
-	room = 2 * ETH_ALEN;
-	for (__u32 i = 0; i < VLAN_TAGS; i++) {
-		if (i < stack.count) {
-			__builtin_memcpy(run->inner + 2 * ETH_ALEN + i * sizeof(struct vlan_tag), &stack.tags[i],
-					 sizeof(struct vlan_tag));
-			room += sizeof(struct vlan_tag);
-		}
+	if (run->plan & PLAN_CUT) {
+		err = encap_cut(skb, run->plan & PLAN_CUT);
+		if (err)
+			return err;
 	}
-	if (room > sizeof(run->inner) - sizeof(eth.h_proto))
-		return -1;
-	__builtin_memcpy(run->inner + room, &eth.h_proto, sizeof(eth.h_proto));
-	run->header_length = OUTER_OVERHEAD + room + sizeof(eth.h_proto);
-	room = run->header_length - ETH_HLEN;
-
+	if (!(run->plan >> PLAN_OVERHEAD_SHIFT))
+		return 0;
+	err = inner_read(skb, run);
+	if (err)
+		return err;
+	room = (run->plan >> PLAN_OVERHEAD_SHIFT) + run->inner_length - ETH_HLEN;
+	type = run->plan & PLAN_FAMILY6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	if (run->ip) {
 		/* The 14 is the inner Ethernet header alone, whatever stands before it: with the 22 of the kernel's own
 		 * selftest every TCP super-packet dies at the output device. */
-		__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
-			      BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-
-		err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, lower ? flags : flags | BPF_F_ADJ_ROOM_FIXED_GSO);
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
+		flags |= run->plan & PLAN_FAMILY6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+		flags |= run->plan & PLAN_UDP ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+		if (plan_way(run->plan) != PLAN_LOWER)
+			flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
+		err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, flags);
 		if (!err || skb->gso_size)
 			return err;
-		/* Refused (it is encapsulated already): as any other frame. A probe it can no longer be. */
-		run->ip = false;
-		run->by_neighbour = false;
+		/* Refused: it is encapsulated already. As any other frame. */
+	}
+	if (run->plan & PLAN_NEIGHBOUR && skb->protocol != type) {
+		err = vlan_set_protocol(skb, type);
+		if (err)
+			return err;
 	}
 	return bpf_skb_change_head(skb, room, 0);
 }
 
-/* Writes the headers for one destination into the grown packet. */
-static __always_inline int encap_write(struct __sk_buff *skb, struct encap_run *run, struct nexthop *nexthop)
+/* Writes the outer headers for one destination, and the copy's own Ethernet header, into the grown packet. */
+static __always_inline int encap_write(struct __sk_buff *skb, struct encap_run *run, struct nexthop *nexthop,
+				       __u32 slot)
 {
-	__u32 length = run->header_length;
+	__u32 length = nexthop->outer.length, inner = run->inner_length;
 
-	run->outer = nexthop->outer;
-	outer_finish(&run->outer, nexthop->sum, skb->len - ETH_HLEN, nexthop->id, run->job.hash);
-	/* A super-packet's segments count on from its ID. */
-	nexthop->id += run->job.size.packets;
 	/* Two comparisons: of the single one that clang makes of them kernel 6.1 does not learn the bounds. */
-	if (length < OUTER_OVERHEAD + ETH_HLEN)
+	if (length < OUTER_MIN)
 		return -1;
 	barrier_var(length);
-	if (length > ENCAP_HEADER_MAX)
+	if (length > OUTER_MAX)
 		return -1;
-	return bpf_skb_store_bytes(skb, 0, &run->outer.eth, length, 0);
+	if (inner < ETH_HLEN)
+		return -1;
+	barrier_var(inner);
+	if (inner > OUTER_INNER_MAX)
+		return -1;
+	inner_finish_outer(run, nexthop, slot, skb->len - ETH_HLEN);
+	__builtin_memcpy(nexthop->outer.bytes + OUTER_PAD + length, run->inner, sizeof(run->inner));
+	return bpf_skb_store_bytes(skb, 0, nexthop->outer.bytes + OUTER_PAD, length + inner, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Always 0. Write, and send a clone; for the last of the group: write, and leave the packet to the caller. */
-__noinline int encap_send_slot(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
+/* Sends the packet to a local device. There is no look-up that tells whether it is up: only a clone's result does. */
+static __always_inline enum ebm_reason encap_span(struct __sk_buff *skb, const struct nexthop *nexthop)
+{
+	return bpf_clone_redirect(skb, nexthop->ifindex, 0) < 0 ? EBM_REASON_NO_ROUTE : EBM_REASON_UNSPEC;
+}
+
+/* Write, and send a clone; for the last of the group: write, and leave the packet to the caller. 0, or the reason of the
+ * loss. Global: its stack would add to that of the fragments. */
+__noinline int encap_tunnel(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);
 
-	if (!run || !nexthop || slot >= EBM_LIMIT_PEERS || !(run->group >> slot & 1))
-		return 0;
-	/* A device without a link layer takes the packet from its network header on, and change_head leaves that at the
-	 * original's: the original itself would leave, out of its tunnel. */
-	if (!run->ip && !nexthop_is_ethernet(nexthop)) {
-		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NOT_ETHERNET);
-		return 0;
-	}
-	if (encap_write(skb, run, nexthop)) {
-		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NO_MEMORY);
-		return 0;
-	}
+	if (!run || !nexthop)
+		return EBM_REASON_NO_MEMORY;
+	if (encap_write(skb, run, nexthop, slot))
+		return EBM_REASON_NO_MEMORY;
 	if (slot == run->last)
 		run->out_ifindex = nexthop->ifindex;
-	else if (bpf_clone_redirect(skb, nexthop->ifindex, 0) < 0) {
-		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NO_MEMORY);
-		return 0;
-	}
-	stats_sent(run->job.active, slot, &run->job.size);
-	return 0;
+	else if (bpf_clone_redirect(skb, nexthop->ifindex, 0) < 0)
+		return EBM_REASON_NO_MEMORY;
+	return EBM_REASON_UNSPEC;
 }
 
-/* Sends a clone of the ungrown copy to the stage, for some of the destinations. False when it did not get there: a
- * negative result can be nothing else, the stage's own verdicts on such a clone are never negative. */
-static __always_inline bool encap_resend(struct __sk_buff *skb, struct encap_run *run, __u64 set, bool neighbour)
+static __always_inline enum ebm_reason encap_fragment(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
-	job_resend(skb, &run->job, set, neighbour);
-	return bpf_clone_redirect(skb, run->job.stage_ifindex, 0) >= 0;
+	struct scratch *scratch = scratch_get();
+	int reason;
+
+	if (!scratch || scratch->busy)
+		return EBM_REASON_LOOP;
+	scratch->busy = true;
+	reason = fragment_send(skb, run, slot);
+	scratch->busy = false;
+	return reason;
+}
+
+/* Always 0. Sends the packet to one of the group. */
+__noinline int encap_send_slot(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
+{
+	struct nexthop *nexthop = nexthop_entry(slot);
+	struct ebm_peer_stats *stats;
+	enum ebm_reason reason;
+
+	if (!run || !nexthop || slot >= EBM_LIMIT_PEERS || !(run->group >> slot & 1))
+		return 0;
+	stats = stats_peer(run->job.active, slot);
+	if (!stats)
+		return 0;
+	if (plan_way(run->plan) == PLAN_FRAGMENT)
+		reason = encap_fragment(skb, run, slot);
+	else if (!nexthop->outer.length)
+		reason = encap_span(skb, nexthop);
+	else
+		reason = encap_tunnel(skb, run, slot);
+	if (reason) {
+		run->out_ifindex = 0;
+		stats_lost(run->job.active, slot, &run->job.size, reason);
+		return 0;
+	}
+	stats_count(&stats->sent, &run->job.size);
+	if (run->plan & PLAN_CUT)
+		stats_count(&stats->truncated, &run->job.size);
+	return 0;
 }
 
 static __always_inline void encap_do(struct __sk_buff *skb, struct encap_run *run, __u32 step, __u32 slot)
 {
-	struct ebm_peer_stats *stats;
-
 	switch (step) {
-	case ENCAP_SELECT:
-		stats = stats_peer(run->job.active, slot);
-		if (stats)
-			stats_count(&stats->selected, &run->job.size);
-		break;
 	case ENCAP_PLAN:
 		plan_slot(skb, run, slot);
-		break;
-	case ENCAP_RESEND:
-		if (run->resolve & ~run->group & 1ULL << slot && !encap_resend(skb, run, 1ULL << slot, true))
-			stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_NO_MEMORY);
 		break;
 	case ENCAP_SEND:
 		encap_send_slot(skb, run, slot);
@@ -167,69 +192,73 @@ static long encap_visit(__u32 i, struct encap_loop *loop)
 __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 step)
 {
 	struct encap_loop loop = { .skb = skb, .run = run, .step = step };
+	const struct ebm_config *config;
+	int slot;
 
-	if (run)
+	if (!run)
+		return 0;
+	config = config_get(run->job.active);
+	/* One destination is the common case, and does without the helper. */
+	if (config && config->group_count == 1) {
+		slot = config_slot(run->job.active, 0, run->job.hash);
+		if (slot >= 0)
+			encap_do(skb, run, step, slot);
+	} else {
 		bpf_loop(EBM_LIMIT_PEERS, encap_visit, &loop, 0);
+	}
 	return 0;
 }
 
-static __always_inline void encap_lose(struct __sk_buff *skb, struct encap_run *run, __u64 set, enum ebm_reason reason)
+static __always_inline void encap_lose(struct __sk_buff *skb, struct encap_run *run, enum ebm_reason reason)
 {
-	run->group = set;
 	run->reason = reason;
 	encap_each(skb, run, ENCAP_LOSE);
 }
 
-/*
- * Chooses the destinations that get this packet, and sends clones of it to the stage for the others. A resolution comes
- * first: bpf_redirect_neigh takes the packet itself. True when this packet shall be grown with a lower segment size.
- */
-static __always_inline bool encap_choose(struct __sk_buff *skb, struct encap_run *run)
+/* A clone of the ungrown copy to the stage for each group but the last, which gets the copy itself. That one is left in
+ * run->group, unless exact gets the copy. */
+static long encap_share(__u32 i __attribute__((unused)), struct encap_loop *loop)
 {
-	__u64 fixed = run->fixed & ~run->resolve, lower = run->lower & ~run->resolve;
-	__u64 group = lower ? lower : fixed;
+	struct encap_run *run = loop->run;
 
-	if (run->resolve) {
-		group = 1ULL << plan_last(run->resolve);
-		run->by_neighbour = true;
-	}
-	if (fixed && group != fixed && !encap_resend(skb, run, fixed, false))
-		encap_lose(skb, run, fixed, EBM_REASON_NO_MEMORY);
-	if (lower && group != lower && !encap_resend(skb, run, lower, false))
-		encap_lose(skb, run, lower, EBM_REASON_NO_MEMORY);
-	run->group = group;
-	if (run->resolve & ~group)
-		encap_each(skb, run, ENCAP_RESEND);
-	run->last = plan_last(group);
-	return run->lower & group;
+	plan_group(run);
+	if (!run->group || (!run->todo && !run->exact))
+		return 1;
+	job_resend(loop->skb, &run->job, run->group);
+	/* A negative result can be nothing else: the stage's own verdicts on such a clone are never negative. */
+	if (bpf_clone_redirect(loop->skb, run->job.stage_ifindex, 0) < 0)
+		encap_lose(loop->skb, run, EBM_REASON_NO_MEMORY);
+	return 0;
 }
 
-/* Sends the copy to the job's destinations. Returns the stage's verdict on it: redirected, or dropped. */
-static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *run)
+/* Sends the copy to the job's destinations. The verdict on it: redirected, dropped, or on to exact. */
+static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *run, struct scratch *scratch)
 {
-	const struct nexthop *nexthop;
-	bool lower;
+	struct encap_loop loop = { .skb = skb, .run = run };
 
 	plan_measure(skb, run);
-	encap_each(skb, run, ENCAP_PLAN);
-	if (!(run->fixed | run->lower))
-		return EBM_VERDICT_DROP;
-	lower = encap_choose(skb, run);
-	skb->priority = EBM_TC_PRIO_BULK;
-	if (encap_grow(skb, run, lower)) {
-		encap_lose(skb, run, run->group, EBM_REASON_NO_ROOM);
-		return EBM_VERDICT_DROP;
+	if (run->job.word & JOB_RESEND)
+		run->todo = run->job.set;
+	else
+		encap_each(skb, run, ENCAP_PLAN);
+	bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
+	if (run->exact) {
+		exact_hand_over(skb, scratch, &run->job, run->exact);
+		return EBM_VERDICT_NEXT;
 	}
-	nexthop = nexthop_entry(run->last);
-	if (!run->by_neighbour && nexthop && nexthop->reason) {
-		/* It was to be a probe, and had to be grown in a way that the neighbour code cannot send. */
-		encap_lose(skb, run, run->group, nexthop->reason);
+	if (!run->group)
+		return EBM_VERDICT_DROP;
+	skb->priority = EBM_TC_PRIO_BULK;
+	if (plan_way(run->plan) != PLAN_FRAGMENT && encap_grow(skb, run)) {
+		encap_lose(skb, run, EBM_REASON_NO_ROOM);
 		return EBM_VERDICT_DROP;
 	}
 	encap_each(skb, run, ENCAP_SEND);
 	if (!run->out_ifindex)
 		return EBM_VERDICT_DROP;
-	return run->by_neighbour ? bpf_redirect_neigh(run->out_ifindex, NULL, 0, 0) : bpf_redirect(run->out_ifindex, 0);
+	if (run->plan & PLAN_NEIGHBOUR)
+		return bpf_redirect_neigh(run->out_ifindex, NULL, 0, 0);
+	return bpf_redirect(run->out_ifindex, 0);
 }
 
 #endif

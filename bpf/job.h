@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * How a copy carries what the tap knew about its original: mark and cb from the tap to the stage (both arrive with the
- * clone), mark, priority and tc_index from the stage to exact (they survive the bridge and the segmentation; cb does not).
+ * clone); from the stage to exact a ticket in priority and tc_index (which survive the bridge and the segmentation; cb does
+ * not), with which exact finds the rest in this CPU's scratch.
  */
 #ifndef EBM_JOB_H
 #define EBM_JOB_H
@@ -13,86 +14,145 @@
 
 enum job_cb {
 	JOB_CB_WORD,   /* JOB_* bits below, and the wire packets in the upper half */
-	JOB_CB_HASH,
-	JOB_CB_SET_LO, /* destinations, when JOB_RESEND */
+	JOB_CB_HASH,   /* with JOB_EMIT: the device */
+	JOB_CB_SET_LO, /* destinations, with JOB_RESEND; else bytes up to the transport payload */
 	JOB_CB_SET_HI,
 	JOB_CB_BYTES,  /* wire bytes */
 	JOB_CB_WORDS,
 };
 
-#define JOB_ACTIVE 0x3	 /* enum ebm_active, as the tap read it */
-#define JOB_DIRECT 0x4	 /* the stage can grow it as it is; else it goes on to exact */
-#define JOB_RESEND 0x8	 /* the stage sent this clone to itself, for some of the destinations */
-#define JOB_NEIGHBOUR 0x10 /* with JOB_RESEND: let the kernel resolve the neighbour with this one */
+#define JOB_ACTIVE 0x3	  /* enum ebm_active, as the tap read it */
+#define JOB_TCP 0x4	  /* a TCP super-packet that can be grown as it is */
+#define JOB_RESEND 0x8	  /* the stage sent this clone to itself, for some of the destinations; all is decided */
+#define JOB_EMIT 0x10	  /* the same, with its outer headers: let the kernel find the neighbour */
+#define JOB_EGRESS 0x20	  /* the original was on its way out */
+#define JOB_TUNNEL 0x40	  /* the original is a tunnel's packet: the kernel may have encapsulated it */
+#define JOB_PLAIN 0x80	  /* the original is of a type that cannot have an unfinished checksum */
+#define JOB_FINISHED 0x100 /* with JOB_RESEND: sent by exact, the kernel has finished checksums */
 #define JOB_PACKETS_SHIFT 16
-
-/* In priority, above JOB_ACTIVE: the stage has counted this copy and handed it over. A copy that comes to exact without it
- * passed the bridge while somebody had detached the stage's program; the tap has counted it as lost. */
-#define JOB_HANDED_OVER 0x65626d00
 
 /* The copy at hand and what is to be done with it. */
 struct encap_job {
+	__u32 word;
 	__u32 active;
 	__u32 hash;
+	__u32 headers; /* of a super-packet: what each segment repeats */
 	__u32 stage_ifindex;
-	__u32 direct;
-	__u32 resend;
-	__u32 neighbour;
+	__u32 finished; /* the kernel has cut the copy into segments and finished its checksums: this is exact */
 	struct stats_size size;
-	__u64 set; /* destinations by slot, of those that the configuration has */
+	__u64 set; /* destinations by slot */
 };
 
-static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 hash, const struct stats_size *size)
+static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 hash, __u32 headers,
+					 const struct stats_size *size)
 {
 	skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT;
 	skb->cb[JOB_CB_HASH] = hash;
+	skb->cb[JOB_CB_SET_LO] = headers;
 	skb->cb[JOB_CB_BYTES] = size->bytes;
 }
 
-static __always_inline void job_resend(struct __sk_buff *skb, const struct encap_job *job, __u64 set, bool neighbour)
+static __always_inline void job_resend(struct __sk_buff *skb, const struct encap_job *job, __u64 set)
 {
-	__u32 word = job->active | JOB_DIRECT | JOB_RESEND | (neighbour ? JOB_NEIGHBOUR : 0);
+	__u32 word = (job->word & 0xffff) | job->active | JOB_RESEND | (job->finished ? JOB_FINISHED : 0);
 
-	job_to_stage(skb, word, job->hash, &job->size);
-	skb->cb[JOB_CB_SET_LO] = (__u32)set;
+	job_to_stage(skb, word, job->hash, (__u32)set, &job->size);
 	skb->cb[JOB_CB_SET_HI] = (__u32)(set >> 32);
+}
+
+static __always_inline void job_emit(struct __sk_buff *skb, __u32 ifindex)
+{
+	skb->cb[JOB_CB_WORD] = JOB_EMIT;
+	skb->cb[JOB_CB_HASH] = ifindex;
 }
 
 static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
 {
 	__u32 word = skb->cb[JOB_CB_WORD];
 
+	job->word = word;
 	job->active = word & JOB_ACTIVE;
-	job->direct = word & JOB_DIRECT;
-	job->resend = word & JOB_RESEND;
-	job->neighbour = word & JOB_NEIGHBOUR;
+	job->finished = word & JOB_FINISHED;
 	job->hash = skb->cb[JOB_CB_HASH];
+	job->headers = skb->cb[JOB_CB_SET_LO];
 	job->stage_ifindex = control->stage_ifindex;
 	job->size.packets = word >> JOB_PACKETS_SHIFT;
 	job->size.bytes = skb->cb[JOB_CB_BYTES];
-	job->set = job->resend ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : ~0ULL;
+	job->set = word & JOB_RESEND ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : ~0ULL;
 }
 
-/* The generation and the bank go into priority, sixteen bits of the hash (a source port needs fourteen) into tc_index. */
-static __always_inline void exact_hand_over(struct __sk_buff *skb, const struct encap_job *job)
+/* The copy goes on through the bridge, for these destinations. */
+static __always_inline void exact_hand_over(struct __sk_buff *skb, struct scratch *scratch,
+					    const struct encap_job *job, __u64 set)
 {
-	skb->priority = JOB_HANDED_OVER | job->active;
-	skb->tc_index = job->hash >> 16;
+	scratch->set = set;
+	scratch->active = job->active;
+	scratch->hash = job->hash;
+	scratch->word = job->word & (JOB_EGRESS | JOB_TUNNEL);
+	scratch->ticket += 1;
+	scratch->packets = job->size.packets;
+	scratch->bytes = job->size.bytes;
+	scratch->arrived_packets = 0;
+	scratch->arrived_bytes = 0;
+	scratch->open = true;
+	skb->priority = scratch->ticket;
+	skb->tc_index = bpf_get_smp_processor_id();
 }
 
-static __always_inline bool exact_is_handed_over(const struct __sk_buff *skb)
+/* Whether the stage handed this copy over. One that comes without a ticket passed the bridge while somebody had detached the
+ * stage's program; one that comes late was held up by a queue. Both have been counted as lost. */
+static __always_inline bool exact_is_handed_over(const struct __sk_buff *skb, const struct scratch *scratch)
 {
-	return (skb->priority & ~JOB_ACTIVE) == JOB_HANDED_OVER;
+	return scratch->open && skb->priority == scratch->ticket &&
+	       skb->tc_index == (__u16)bpf_get_smp_processor_id();
 }
 
-static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
+static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control,
+				      struct scratch *scratch)
 {
-	job->active = skb->priority & JOB_ACTIVE;
-	job->hash = skb->tc_index << 16;
+	job->word = scratch->word;
+	job->active = scratch->active;
+	job->finished = true;
+	job->hash = scratch->hash;
 	job->stage_ifindex = control->stage_ifindex;
-	job->direct = true;
-	job->set = ~0ULL;
+	job->set = scratch->set;
 	size_of_frame(skb, &job->size);
+	scratch->arrived_packets += job->size.packets;
+	scratch->arrived_bytes += job->size.bytes;
+}
+
+struct exact_loss {
+	struct stats_size size;
+	__u64 set;
+	__u32 active;
+	__u32 reserved;
+};
+
+static long exact_lose_one(__u32 slot, struct exact_loss *loss)
+{
+	if (loss->set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
+		stats_lost(loss->active, slot, &loss->size, EBM_REASON_STAGE_FULL);
+	return 0;
+}
+
+/* After a clone to the stage: what went on to exact, and did not get there (somebody set the stage down, or filters on the
+ * bridge), is lost. Always 0. */
+__noinline int exact_settle(void)
+{
+	struct scratch *scratch = scratch_get();
+	struct exact_loss loss = {};
+
+	if (!scratch || !scratch->open)
+		return 0;
+	scratch->open = false;
+	if (scratch->arrived_packets >= scratch->packets)
+		return 0;
+	loss.set = scratch->set;
+	loss.active = scratch->active;
+	loss.size.packets = scratch->packets - scratch->arrived_packets;
+	loss.size.bytes = scratch->bytes > scratch->arrived_bytes ? scratch->bytes - scratch->arrived_bytes : 0;
+	bpf_loop(EBM_LIMIT_PEERS, exact_lose_one, &loss, 0);
+	return 0;
 }
 
 #endif

@@ -17,6 +17,8 @@
 #define NEXTHOP_PROBE_NS 100000000ULL	 /* while the neighbour is unknown: a probe each 100 ms */
 #define NEXTHOP_REFRESH_NS 1000000000ULL /* so that the kernel keeps the neighbour: once a second */
 
+#define NEXTHOP_LOOPBACK 1 /* the number of `lo` in every network namespace */
+
 #define NEXTHOP_MTU_MAX 65535 /* IPv4's total length (RFC 791); `lo` says 65536, which sixteen bits cannot hold */
 
 enum nexthop_verdict {
@@ -31,9 +33,11 @@ struct nexthop {
 	__u32 ifindex;
 	__u32 mtu;
 	__u32 reason; /* enum ebm_reason; 0 = good */
-	__u32 sum;    /* outer_build's */
 	__u32 id;     /* the next IP ID, in the lower half */
-	struct outer_header outer;
+	__u32 plan;   /* of the copy at hand: plan.h */
+	__u32 neighbour; /* each packet goes through the kernel's neighbour code: no MAC addresses are known */
+	__u32 due;	 /* a packet shall go this way, to find the neighbour or to keep it fresh */
+	struct outer outer;
 };
 
 struct {
@@ -72,110 +76,186 @@ static __always_inline struct nexthop *nexthop_entry(__u32 slot)
 	return bpf_map_lookup_elem(&ebm_nexthops, &slot);
 }
 
+/* The IP MTU of a device, 0 when it is gone. The helper fails for packets that do not fit, and tells the MTU all the same. */
+static __always_inline __u32 nexthop_device_mtu(struct __sk_buff *skb, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	if (bpf_check_mtu(skb, ifindex, &mtu, 0, 0) < 0 && !mtu)
+		return 0;
+	return min_u64(mtu, NEXTHOP_MTU_MAX);
+}
+
+/* A local device: there is no way to look up. */
+static __always_inline enum nexthop_verdict nexthop_span(struct __sk_buff *skb, const struct ebm_peer *peer,
+							 struct nexthop *nexthop)
+{
+	nexthop->ifindex = peer->dev_ifindex;
+	nexthop->mtu = nexthop_device_mtu(skb, peer->dev_ifindex);
+	nexthop->reason = nexthop->mtu ? EBM_REASON_UNSPEC : EBM_REASON_NO_ROUTE;
+	nexthop->outer.length = 0;
+	nexthop->outer.tunnel = EBM_TUNNEL_SPAN;
+	nexthop->neighbour = false;
+	if (nexthop->reason)
+		return NEXTHOP_LOST;
+	nexthop->expires = bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
+	return NEXTHOP_SEND;
+}
+
+static __always_inline bool nexthop_is_zero(const __u8 *address)
+{
+	const __u64 *words = (const __u64 *)address;
+
+	return !(words[0] | words[1]);
+}
+
+static __always_inline bool nexthop_is_zero6(const __u8 *mac)
+{
+	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+/* Asks for the way to the peer, from the stage or (flags: BPF_FIB_LOOKUP_OUTPUT) out of a device. */
+static __always_inline enum ebm_reason nexthop_ask(struct __sk_buff *skb, const struct ebm_peer *peer,
+						   struct bpf_fib_lookup *fib, __u32 ifindex, __u32 flags)
+{
+	bool source = ebm_fib_tells_source && peer->flags & EBM_PEER_FLAG_LOCAL_AUTO;
+
+	__builtin_memset(fib, 0, sizeof(*fib));
+	/* tot_len: any value but 0 makes the kernel tell the path MTU. */
+	fib->tot_len = 1;
+	fib->l4_protocol = outer_is_udp(peer->tunnel) ? IPPROTO_UDP : IPPROTO_GRE;
+	fib->dport = peer->port_be;
+	fib->ifindex = ifindex;
+	if (peer->family == 6) {
+		fib->family = EBM_AF_INET6;
+		fib->flowinfo = bpf_htonl((__u32)peer->tos << 20);
+		__builtin_memcpy(fib->ipv6_dst, peer->remote, sizeof(fib->ipv6_dst));
+		if (!source)
+			__builtin_memcpy(fib->ipv6_src, peer->local, sizeof(fib->ipv6_src));
+	} else {
+		fib->family = EBM_AF_INET;
+		fib->tos = peer->tos;
+		__builtin_memcpy(&fib->ipv4_dst, peer->remote, sizeof(fib->ipv4_dst));
+		if (!source)
+			__builtin_memcpy(&fib->ipv4_src, peer->local, sizeof(fib->ipv4_src));
+	}
+	return nexthop_reason(bpf_fib_lookup(skb, fib, sizeof(*fib), flags | (source ? BPF_FIB_LOOKUP_SRC : 0)));
+}
+
+/* The source address of the outer header, 16 bytes: the look-up's, where it told one; else the last one, or user space's. */
+static __always_inline void nexthop_source(const struct ebm_peer *peer, const struct bpf_fib_lookup *fib, bool told,
+					   struct nexthop_pace *pace, __u8 *source)
+{
+	__builtin_memset(source, 0, 16);
+	if (told && peer->flags & EBM_PEER_FLAG_LOCAL_AUTO && ebm_fib_tells_source) {
+		if (peer->family == 6)
+			__builtin_memcpy(source, fib->ipv6_src, 16);
+		else
+			__builtin_memcpy(source, &fib->ipv4_src, sizeof(fib->ipv4_src));
+	} else if (peer->flags & EBM_PEER_FLAG_LOCAL_AUTO) {
+		__builtin_memcpy(source, pace->source, 16);
+	}
+	if (nexthop_is_zero(source))
+		__builtin_memcpy(source, peer->local, 16);
+	__builtin_memcpy(pace->source, source, 16);
+}
+
 /*
- * Asks the kernel and fills the cache. `resolve` says that this packet may serve as a probe: it is an IP packet, whose
- * skb->protocol adjust_room makes the outer family; the helper drops any other in silence.
- *
- * Returns enum nexthop_verdict. Global, so that the verifier looks at it once and not once a path that leads here.
+ * Asks the kernel and fills the cache. Returns enum nexthop_verdict. Global, so that the verifier looks at it once and
+ * not once a path that leads here.
  */
-__noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, __u32 stage_ifindex, bool resolve)
+__noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, __u32 stage_ifindex)
 {
 	const struct ebm_peer *peer = peer_get(active, slot);
 	struct nexthop *nexthop = nexthop_entry(slot);
 	struct nexthop_pace *pace = bpf_map_lookup_elem(&ebm_paces, &slot);
-	struct bpf_fib_lookup fib = {};
+	struct bpf_fib_lookup fib;
 	__u64 now_ns = bpf_ktime_get_ns();
-	__u32 flags = 0;
-	__be32 source;
-	long result;
+	__u8 source[16] __attribute__((aligned(8)));
+	bool forwarding_off;
 
 	if (!peer || !nexthop || !pace)
 		return NEXTHOP_LOST;
-	if (pace->version != peer->version)
-		*pace = (struct nexthop_pace){ .version = peer->version };
-	/* tot_len: any value but 0 makes the kernel tell the path MTU. */
-	fib.tot_len = 1;
-	fib.family = EBM_AF_INET;
-	fib.l4_protocol = IPPROTO_UDP;
-	fib.dport = peer->port_be;
-	fib.tos = peer->tos;
-	fib.ifindex = stage_ifindex;
-	__builtin_memcpy(&fib.ipv4_dst, peer->remote, sizeof(fib.ipv4_dst));
-	if (ebm_fib_tells_source && peer->flags & EBM_PEER_FLAG_LOCAL_AUTO)
-		flags = BPF_FIB_LOOKUP_SRC;
-	else
-		__builtin_memcpy(&fib.ipv4_src, peer->local, sizeof(fib.ipv4_src));
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), flags);
-
+	if (pace->version != peer->version) {
+		__builtin_memset(pace->source, 0, sizeof(pace->source));
+		pace->probed_ns = 0;
+		pace->refreshed_ns = 0;
+		pace->ifindex = 0;
+		pace->fragment_id = bpf_get_prandom_u32();
+		pace->version = peer->version;
+	}
 	nexthop->version = peer->version;
-	nexthop->reason = nexthop_reason(result);
-	/* A loss is not cached: the neighbour may answer any moment, and copies that are lost cost little else. */
-	nexthop->expires = nexthop->reason ? 0 : bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
+	nexthop->expires = 0;
+	if (peer->tunnel == EBM_TUNNEL_SPAN)
+		return nexthop_span(skb, peer, nexthop);
+
+	nexthop->neighbour = false;
+	nexthop->reason = nexthop_ask(skb, peer, &fib, stage_ifindex, 0);
+	nexthop->ifindex = fib.ifindex;
+	if (peer->dev_ifindex && (nexthop->reason || fib.ifindex != peer->dev_ifindex)) {
+		/* The user wants another device than the routes do. Where it does not forward the kernel does not tell. */
+		nexthop->reason = nexthop_ask(skb, peer, &fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
+		nexthop->ifindex = peer->dev_ifindex;
+		nexthop->neighbour = nexthop->reason == EBM_REASON_FORWARDING_OFF;
+		if (nexthop->neighbour)
+			nexthop->reason = EBM_REASON_UNSPEC;
+	}
+	if (nexthop->reason == EBM_REASON_NO_ROUTE && peer->flags & EBM_PEER_FLAG_HOST) {
+		/* The look-up is a forwarder's, and has no way to the host itself. */
+		nexthop->reason = EBM_REASON_UNSPEC;
+		nexthop->ifindex = NEXTHOP_LOOPBACK;
+		nexthop->neighbour = true;
+	}
 	if (nexthop->reason == EBM_REASON_NO_ROUTE)
 		return NEXTHOP_LOST;
-	if (nexthop->reason == EBM_REASON_NO_NEIGHBOUR &&
-	    !(resolve && nexthop_due(&pace->probed_ns, now_ns, NEXTHOP_PROBE_NS)))
-		return NEXTHOP_LOST;
-	if (nexthop->reason == EBM_REASON_FORWARDING_OFF) {
-		/* Somebody reset our device's setting: the last known device still serves, packet by packet. */
+	forwarding_off = nexthop->reason == EBM_REASON_FORWARDING_OFF;
+	/* Somebody reset our device's setting: the last known device still serves, packet by packet. */
+	if (forwarding_off)
 		nexthop->ifindex = pace->ifindex;
-	} else {
-		nexthop->ifindex = fib.ifindex;
-		pace->ifindex = fib.ifindex;
-	}
-	if (nexthop->ifindex == stage_ifindex) {
+	else
+		pace->ifindex = nexthop->ifindex;
+	if (nexthop->ifindex == stage_ifindex)
 		nexthop->reason = EBM_REASON_LOOP;
+	if (!nexthop->ifindex || nexthop->ifindex == stage_ifindex)
+		return NEXTHOP_LOST;
+	/* A device without a link layer (tun, WireGuard) takes the packet from its network header on, which for a copy can be
+	 * the original's: the neighbour code sets it. */
+	if (!nexthop->reason && nexthop_is_zero6(fib.smac))
+		nexthop->neighbour = true;
+	/* The look-up tells the MTU with a good result only. */
+	nexthop->mtu = nexthop->reason ? 0 : fib.mtu_result;
+	if (!nexthop->mtu)
+		nexthop->mtu = nexthop_device_mtu(skb, nexthop->ifindex);
+	if (!nexthop->mtu) {
+		nexthop->reason = EBM_REASON_NO_ROUTE;
 		return NEXTHOP_LOST;
 	}
-	if (nexthop->reason) {
-		__u32 mtu = 0;
-
-		/* The lookup tells the MTU with a good result only. */
-		if (bpf_check_mtu(skb, nexthop->ifindex, &mtu, 0, 0) < 0 && !mtu)
-			return NEXTHOP_LOST;
-		nexthop->mtu = min_u64(mtu, NEXTHOP_MTU_MAX);
-	} else {
-		nexthop->mtu = fib.mtu_result ? fib.mtu_result : NEXTHOP_MTU_MAX;
-	}
-	/* Where the look-up does not say (no neighbour, an older kernel): the last good one, or user space's. Other CPUs write
-	 * to pace, so it is read once. */
-	source = flags & BPF_FIB_LOOKUP_SRC ? *(const volatile __be32 *)&pace->source : 0;
-	if (flags & BPF_FIB_LOOKUP_SRC && !nexthop->reason && fib.ipv4_src)
-		source = fib.ipv4_src;
-	if (!source)
-		__builtin_memcpy(&source, peer->local, sizeof(source));
-	pace->source = source;
-	nexthop->sum = outer_build(&nexthop->outer, peer, source, fib.dmac, fib.smac);
+	nexthop_source(peer, &fib, !nexthop->reason && !nexthop->neighbour, pace, source);
+	outer_build(&nexthop->outer, peer, source, fib.dmac, fib.smac);
 	if (!nexthop->id)
 		nexthop->id = bpf_get_prandom_u32();
 
+	if (forwarding_off)
+		return NEXTHOP_RESOLVE;
+	/* A loss is not cached: the neighbour may answer any moment, and copies that are lost cost little else. */
 	if (nexthop->reason)
-		return resolve ? NEXTHOP_RESOLVE : NEXTHOP_LOST;
-	return resolve && nexthop_due(&pace->refreshed_ns, now_ns, NEXTHOP_REFRESH_NS) ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
-}
-
-/* True where bpf_redirect_neigh has a device and the outer headers to go by. */
-static __always_inline bool nexthop_can_resolve(const struct nexthop *nexthop)
-{
-	return nexthop->ifindex && nexthop->reason != EBM_REASON_NO_ROUTE && nexthop->reason != EBM_REASON_LOOP;
-}
-
-/* False for a device without a link layer (tun, WireGuard), which has no address of its own. */
-static __always_inline bool nexthop_is_ethernet(const struct nexthop *nexthop)
-{
-	const __u8 *mac = nexthop->outer.eth.h_source;
-
-	return mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5];
+		nexthop->due |= nexthop_due(&pace->probed_ns, now_ns, NEXTHOP_PROBE_NS);
+	else
+		nexthop->due |= nexthop_due(&pace->refreshed_ns, now_ns, NEXTHOP_REFRESH_NS);
+	if (nexthop->reason)
+		return nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_LOST;
+	nexthop->expires = bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
+	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
 /* What is to be done with a copy for this peer now. */
 static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb, const struct ebm_peer *peer,
 							   __u32 slot, const struct nexthop *nexthop,
-							   const struct encap_job *job, bool resolve)
+							   const struct encap_job *job)
 {
 	if (nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires)
-		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex, resolve);
-	return NEXTHOP_SEND;
+		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex);
+	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
 #endif

@@ -1,111 +1,304 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Knows this instance's copies by their outer headers, where the mark does not tell: when somebody cleared it, and in ICMP
- * errors that quote a copy. Without this a collector that does not listen makes a loop: copy, error, copy of the
- * error, error.
+ * Knows this instance's copies by their outer headers, where the mark does not tell: when somebody cleared it; inside the
+ * tunnel of another host that mirrors what we send to it; and in ICMP errors that quote a copy. Without this a collector
+ * that does not listen makes a loop (copy, error, copy of the error, error), and so do two hosts that mirror to each
+ * other.
  */
 #ifndef EBM_OWN_H
 #define EBM_OWN_H
 
 #include <linux/udp.h>
+#include "outer.h"
 #include "parse.h"
 #include "state.h"
-#include "vxlan.h"
 
-/* RFC 792's error messages; <linux/icmp.h> cannot be included without a C library. */
+#define OWN_DEPTH 4 /* tunnels in tunnels: a ring of three hosts needs three */
+#define OWN_FRAGMENTS 4096
+
+/* RFC 792's error messages; RFC 4443's are 1 to 4. <linux/icmp.h> cannot be included without a C library. */
 enum own_icmp {
 	OWN_ICMP_UNREACHABLE = 3,
 	OWN_ICMP_SOURCE_QUENCH = 4,
 	OWN_ICMP_REDIRECT = 5,
 	OWN_ICMP_TIME_EXCEEDED = 11,
 	OWN_ICMP_PARAMETER_PROBLEM = 12,
+	OWN_ICMP6_LAST_ERROR = 4,
 };
 
-#define OWN_ICMP_HEADER 8
+#define OWN_ICMP_HEADER 8 /* of both versions */
 
-struct own_headers {
-	struct iphdr ip;
-	struct udphdr udp;
-	struct vxlan_header vxlan;
+/* Datagrams of ours whose first fragment came by: the later ones have no header to be known by. */
+struct own_fragment {
+	__u8 source[16] __attribute__((aligned(8)));
+	__u8 dest[16];
+	__u32 id;
+	__u32 protocol;
 };
 
-/* RFC 792 asks for eight bytes behind the IP header alone: an ICMP error may end before the tunnel's header. */
-#define OWN_QUOTED __builtin_offsetof(struct own_headers, vxlan)
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OWN_FRAGMENTS);
+	__type(key, struct own_fragment);
+	__type(value, __u32);
+} ebm_fragments SEC(".maps");
+
+/* A tunnel's header, as far as a peer is known by it. */
+struct own_tunnel {
+	__u32 kind;   /* of enum ebm_tunnel; 0 = none that we know, or cut off */
+	__u32 key;
+	__u32 length; /* of the headers up to the inner frame; 0 = nothing inside can be looked at */
+	__be16 port;
+	bool has_key;
+	bool udp;
+	bool cut; /* the packet ends before the tunnel's header does */
+	__u8 reserved[3];
+};
 
 struct own_search {
-	struct own_headers headers;
-	__u32 active;
-	bool has_vxlan;
-	bool found;
-	__u8 reserved[2];
+	struct own_fragment packet;
+	struct own_fragment first; /* the outermost that is the first fragment of a datagram; protocol 0 = none */
+	struct own_tunnel tunnel;
+	__u32 offset; /* of the frame to look at; with PARSE_LAYER3: of a packet without an Ethernet header */
+	__u32 quoted; /* by an ICMP error */
+	__u32 found;
+	__u32 done;
 };
 
-static long own_compare(__u32 i, struct own_search *search)
+static __always_inline bool own_same(const __u8 *a, const __u8 *b)
 {
-	const struct own_headers *headers = &search->headers;
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+/* Of this CPU, and not on the stack, which is too small for it. Nothing runs in between that uses it too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct own_search);
+} ebm_search SEC(".maps");
+
+static __always_inline struct own_search *own_search_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ebm_search, &zero);
+}
+
+/* `active`: enum ebm_active. */
+static long own_compare(__u32 i, __u32 *active)
+{
+	struct own_search *search = own_search_get();
+	int slot = config_peer(*active, i);
+	const struct own_tunnel *tunnel;
 	const struct nexthop_pace *pace;
 	const struct ebm_peer *peer;
-	int slot = config_peer(search->active, i);
-	__be32 local;
 
-	if (slot < 0)
+	if (slot < 0 || !search)
 		return 1;
-	peer = peer_get(search->active, slot);
+	tunnel = &search->tunnel;
+	peer = peer_get(*active, slot);
 	pace = bpf_map_lookup_elem(&ebm_paces, &slot);
-	if (!peer || !pace)
+	if (!peer || !pace || !own_same(search->packet.dest, peer->remote))
 		return 0;
 	/* The route may have chosen another address than the one it chose for user space. */
-	__builtin_memcpy(&local, peer->local, sizeof(local));
-	if (headers->ip.saddr != local && headers->ip.saddr != pace->source)
+	if (!own_same(search->packet.source, peer->local) && !own_same(search->packet.source, pace->source))
 		return 0;
-	if (headers->udp.dest != peer->port_be ||
-	    __builtin_memcmp(&headers->ip.daddr, peer->remote, sizeof(headers->ip.daddr)) ||
-	    (search->has_vxlan && headers->vxlan.vni_reserved2 != bpf_htonl(peer->key << 8)))
+	if (tunnel->udp != outer_is_udp(peer->tunnel) || tunnel->port != peer->port_be)
+		return 0;
+	/* RFC 792 asks for eight bytes behind the IP header alone: a quoted packet may end before the tunnel's header. */
+	if (tunnel->kind ? tunnel->kind != peer->tunnel || tunnel->key != peer->key : !(tunnel->cut && search->quoted))
+		return 0;
+	if (tunnel->kind == EBM_TUNNEL_GRE && tunnel->has_key != !!(peer->flags & EBM_PEER_FLAG_KEY))
 		return 0;
 	search->found = true;
 	return 1;
 }
 
-static __always_inline bool own_is_icmp_error(__u8 type)
+/* VXLAN or GENEVE by the bytes behind the UDP header: a peer of somebody else may have any port. */
+static __always_inline void own_read_udp(struct __sk_buff *skb, __u32 offset, struct own_tunnel *tunnel)
 {
+	struct geneve_header geneve;
+	struct vxlan_header vxlan;
+	struct udphdr udp;
+
+	tunnel->udp = true;
+	if (parse_read(skb, offset, &udp, sizeof(udp)) < 0)
+		return;
+	tunnel->port = udp.dest;
+	tunnel->cut = parse_read(skb, offset + sizeof(udp), &vxlan, sizeof(vxlan)) < 0;
+	if (tunnel->cut)
+		return;
+	__builtin_memcpy(&geneve, &vxlan, sizeof(geneve));
+	tunnel->key = bpf_ntohl(vxlan.vni_reserved2) >> 8;
+	if (vxlan.flags == VXLAN_FLAG_VNI) {
+		tunnel->kind = EBM_TUNNEL_VXLAN;
+		tunnel->length = sizeof(udp) + sizeof(vxlan);
+	} else if (!(geneve.version_length & GENEVE_VERSION_MASK) && geneve.protocol == bpf_htons(ETH_P_TEB)) {
+		tunnel->kind = EBM_TUNNEL_GENEVE;
+		tunnel->length = sizeof(udp) + sizeof(geneve) + (geneve.version_length & GENEVE_LENGTH_MASK) * 4;
+	}
+}
+
+static __always_inline void own_read_gre(struct __sk_buff *skb, __u32 offset, struct own_tunnel *tunnel)
+{
+	struct {
+		__be16 flags, protocol;
+	} gre;
+	struct erspan_header erspan = {};
+	__u32 length = GRE_LENGTH;
+	__be32 key = 0;
+
+	if (parse_read(skb, offset, &gre, sizeof(gre)) < 0 || gre.flags & bpf_htons(GRE_VERSION_MASK))
+		return;
+	if (gre.flags & bpf_htons(GRE_CHECKSUM))
+		length += 4;
+	tunnel->has_key = gre.flags & bpf_htons(GRE_KEY);
+	if (tunnel->has_key) {
+		if (parse_read(skb, offset + length, &key, sizeof(key)) < 0)
+			return;
+		length += 4;
+	}
+	if (gre.flags & bpf_htons(GRE_SEQUENCE))
+		length += 4;
+	if (gre.protocol == bpf_htons(ETH_P_TEB)) {
+		tunnel->kind = EBM_TUNNEL_GRE;
+		tunnel->key = bpf_ntohl(key);
+	} else if (gre.protocol == bpf_htons(ERSPAN2_PROTOCOL) || gre.protocol == bpf_htons(ERSPAN3_PROTOCOL)) {
+		tunnel->cut = parse_read(skb, offset + length, &erspan, ERSPAN2_LENGTH) < 0;
+		if (tunnel->cut)
+			return;
+		tunnel->key = bpf_ntohs(erspan.cos_session) & ERSPAN_SESSION_MASK;
+		tunnel->kind = EBM_TUNNEL_ERSPAN2;
+		length += ERSPAN2_LENGTH;
+		if (gre.protocol == bpf_htons(ERSPAN3_PROTOCOL)) {
+			tunnel->kind = EBM_TUNNEL_ERSPAN3;
+			if (parse_read(skb, offset + length + 2, &erspan.flags, sizeof(erspan.flags)) < 0)
+				return;
+			length += ERSPAN3_LENGTH - ERSPAN2_LENGTH;
+			if (erspan.flags & bpf_htons(ERSPAN3_SUBHEADER))
+				length += ERSPAN3_SUBHEADER_LENGTH;
+		}
+	}
+	if (tunnel->kind)
+		tunnel->length = length;
+}
+
+/* Whose packet it is. False when it is cut off. */
+static __always_inline bool own_read_addresses(struct __sk_buff *skb, const struct parse_key *key, __u32 offset,
+					       struct own_fragment *packet)
+{
+	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->id = key->id;
+	packet->protocol = key->protocol;
+	if (key->ether_type == bpf_htons(ETH_P_IPV6))
+		return bpf_skb_load_bytes(skb, offset + __builtin_offsetof(struct ipv6hdr, saddr), packet,
+					  2 * sizeof(struct in6_addr)) == 0;
+	return bpf_skb_load_bytes(skb, offset + __builtin_offsetof(struct iphdr, saddr), packet->source, 4) == 0 &&
+	       bpf_skb_load_bytes(skb, offset + __builtin_offsetof(struct iphdr, daddr), packet->dest, 4) == 0;
+}
+
+static __always_inline bool own_is_icmp_error(const struct parse_key *key, __u8 type)
+{
+	if (key->protocol == IPPROTO_ICMPV6)
+		return type >= 1 && type <= OWN_ICMP6_LAST_ERROR;
 	return type == OWN_ICMP_UNREACHABLE || type == OWN_ICMP_SOURCE_QUENCH || type == OWN_ICMP_REDIRECT ||
 	       type == OWN_ICMP_TIME_EXCEEDED || type == OWN_ICMP_PARAMETER_PROBLEM;
 }
 
 /* Whether it is worth a closer look: most frames are neither. */
-static __always_inline bool own_may_be(const struct parse_key *key, const struct ebm_config *config)
+static __always_inline bool own_may_be(struct __sk_buff *skb, const struct parse_key *key,
+				       const struct ebm_config *config)
 {
-	if (key->ether_type != bpf_htons(ETH_P_IP) || key->fragment)
+	__u8 tunnel[4];
+
+	if (!config->peer_count)
 		return false;
-	return (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_UDP) && config->peer_count;
+	switch (key->protocol) {
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+	case IPPROTO_GRE:
+		return true;
+	case IPPROTO_UDP:
+		if (key->fragment)
+			return true;
+		if (parse_read(skb, key->transport + sizeof(struct udphdr), tunnel, sizeof(tunnel)) < 0)
+			return false;
+		return tunnel[0] == VXLAN_FLAG_VNI || (tunnel[2] == ETH_P_TEB >> 8 && tunnel[3] == (ETH_P_TEB & 0xff));
+	default:
+		return false;
+	}
 }
 
-/* 1 for a copy of this instance, or an ICMP error about one. Global, so that the verifier looks at it once. */
-__noinline int own_copy(struct __sk_buff *skb, struct parse_key *key, __u32 active)
+/* Always 0. Looks at one frame; leaves the next one inside it in search->offset, or search->done. Global, so that the
+ * verifier looks at it once. */
+__noinline int own_layer(struct __sk_buff *skb, __u32 active)
 {
-	struct own_search search = { .active = active };
-	__u32 offset;
+	struct own_search *search = own_search_get();
+	struct parse_key key = {};
+	__u32 transport;
 	__u8 type;
 
-	if (!key)
+	if (!search)
 		return 0;
-	if (key->protocol == IPPROTO_UDP) {
-		search.has_vxlan = true;
-		if (bpf_skb_load_bytes(skb, key->network, &search.headers, sizeof(search.headers)) < 0)
-			return 0;
-	} else {
-		if (bpf_skb_load_bytes(skb, key->transport, &type, sizeof(type)) < 0 || !own_is_icmp_error(type))
-			return 0;
-		offset = key->transport + OWN_ICMP_HEADER;
-		search.has_vxlan = bpf_skb_load_bytes(skb, offset, &search.headers, sizeof(search.headers)) == 0;
-		if (!search.has_vxlan && bpf_skb_load_bytes(skb, offset, &search.headers, OWN_QUOTED) < 0)
-			return 0;
+	search->done = true;
+	__builtin_memset(&search->tunnel, 0, sizeof(search->tunnel));
+	parse_frame(skb, &key, search->offset);
+	if (!key.protocol || !own_read_addresses(skb, &key, key.network, &search->packet))
+		return 0;
+	if (key.later) {
+		search->found = bpf_map_lookup_elem(&ebm_fragments, &search->packet) != NULL;
+		return 0;
 	}
-	/* Ours have no IP options. */
-	if (search.headers.ip.ihl != 5 || search.headers.ip.protocol != IPPROTO_UDP)
+	transport = key.transport;
+	if (key.protocol == IPPROTO_ICMP || key.protocol == IPPROTO_ICMPV6) {
+		if (key.fragment || bpf_skb_load_bytes(skb, transport, &type, sizeof(type)) < 0 ||
+		    !own_is_icmp_error(&key, type))
+			return 0;
+		/* The quoted packet, which has no Ethernet header. */
+		search->offset = (transport + OWN_ICMP_HEADER) | PARSE_LAYER3;
+		search->quoted = true;
+		search->done = false;
 		return 0;
-	bpf_loop(EBM_LIMIT_PEERS, own_compare, &search, 0);
-	return search.found;
+	}
+	if (key.fragment && !search->first.protocol)
+		search->first = search->packet;
+	if (key.protocol == IPPROTO_UDP)
+		own_read_udp(skb, transport, &search->tunnel);
+	else if (key.protocol == IPPROTO_GRE)
+		own_read_gre(skb, transport, &search->tunnel);
+	else
+		return 0;
+	bpf_loop(EBM_LIMIT_PEERS, own_compare, &active, 0);
+	if (search->found) {
+		if (key.fragment)
+			bpf_map_update_elem(&ebm_fragments, &search->packet, &search->found, BPF_ANY);
+		if (search->first.protocol)
+			bpf_map_update_elem(&ebm_fragments, &search->first, &search->found, BPF_ANY);
+		return 0;
+	}
+	search->offset = transport + search->tunnel.length;
+	search->done = search->quoted || !search->tunnel.length;
+	return 0;
+}
+
+/* 1 for a copy of this instance, one inside somebody's tunnel, or an ICMP error about one. */
+__noinline int own_copy(struct __sk_buff *skb, __u32 active, __u32 offset)
+{
+	struct own_search *search = own_search_get();
+
+	if (!search)
+		return 0;
+	search->first.protocol = 0;
+	search->offset = offset;
+	search->quoted = false;
+	search->found = false;
+	search->done = false;
+	for (int i = 0; i < OWN_DEPTH && !search->found && !search->done; i++)
+		own_layer(skb, active);
+	return search->found;
 }
 
 #endif

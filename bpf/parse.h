@@ -15,8 +15,10 @@
 #define PARSE_VLAN_TAGS 3     /* in the payload; a deeper stack is treated as no IP */
 #define PARSE_IP6_EXTENSIONS 6 /* RFC 8200, 4.1: each but Destination Options at most once */
 #define PARSE_IP_MF_OFFSET 0x3fff /* RFC 791: more-fragments flag and offset */
-#define PARSE_OFFSET_MAX 512	 /* of an inner frame: no stack of headers that GSO takes is longer */
-
+#define PARSE_IP_OFFSET 0x1fff
+#define PARSE_IP6_OFFSET 0xfff8 /* RFC 8200, 4.5 */
+#define PARSE_OFFSET_MAX 1023	 /* of an inner frame: four tunnels deep */
+#define PARSE_LAYER3 0x80000000U /* in `offset`: what is there begins with its IP header */
 
 struct parse_vlan {
 	__be16 tci;
@@ -26,7 +28,8 @@ struct parse_vlan {
 struct parse_ip6_extension {
 	__u8 next;
 	__u8 length; /* in units of 8 bytes, the first not counted; of 4 bytes, two not counted, in AH (RFC 4302, 2.2) */
-	__be16 fragment; /* Fragment header only */
+	__be16 fragment; /* Fragment header only, as the next */
+	__be32 id;
 };
 
 struct parse_key {
@@ -39,7 +42,8 @@ struct parse_key {
 	__u8 protocol;	  /* IP protocol; 0 for other frames */
 	bool fragment;	  /* an IP fragment, the first included */
 	bool inner_tcp;	  /* a TCP super-packet inside a tunnel; `headers` are those of both frames */
-	__u8 reserved;
+	bool later;	  /* a fragment that is not the first: behind the IP headers there is no transport header */
+	__u32 id;	  /* of a fragment, wire order */
 };
 
 /* 0, or a negative error when the frame ends before `length` bytes. */
@@ -113,6 +117,8 @@ static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, stru
 		return;
 	key->protocol = ip.protocol;
 	key->fragment = ip.frag_off & bpf_htons(PARSE_IP_MF_OFFSET);
+	key->later = ip.frag_off & bpf_htons(PARSE_IP_OFFSET);
+	key->id = ip.id;
 	key->hash = parse_pair(ip.protocol, ip.saddr, ip.daddr);
 	parse_transport(skb, offset + ip.ihl * 4, key);
 }
@@ -139,6 +145,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 			break;
 		if (next == IPPROTO_FRAGMENT) {
 			key->fragment = true;
+			key->later = extension.fragment & bpf_htons(PARSE_IP6_OFFSET);
+			key->id = extension.id;
 			offset += 8;
 		} else if (next == IPPROTO_AH) {
 			offset += (extension.length + 2) * 4;
@@ -146,6 +154,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 			offset += (extension.length + 1) * 8;
 		}
 		next = extension.next;
+		if (key->later)
+			break;
 	}
 	key->protocol = next;
 	key->hash = next;
@@ -154,17 +164,13 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 	parse_transport(skb, offset, key);
 }
 
-/*
- * Fills the key of the frame that begins `offset` bytes into the packet: 0, or behind a tunnel's headers. Whatever cannot
- * be read stays zero. Frames without IP hash their MAC addresses. Always 0; global, so that the verifier looks at it
- * once.
- */
-__noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 offset)
+/* Fills the key from the Ethernet header on. The offset of what stands behind it and its tags; 0 when that is cut off. */
+static __always_inline __u32 parse_ethernet(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
 {
 	struct ethhdr eth;
 	__u32 source, dest;
 
-	if (!key || offset > PARSE_OFFSET_MAX || parse_read(skb, offset, &eth, sizeof(eth)) < 0)
+	if (parse_read(skb, offset, &eth, sizeof(eth)) < 0)
 		return 0;
 	offset += sizeof(eth);
 	key->ether_type = eth.h_proto;
@@ -178,17 +184,42 @@ __noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 o
 		key->ether_type = tag.next_proto;
 		offset += sizeof(tag);
 	}
+	/* Frames without IP hash their MAC addresses. */
+	__builtin_memcpy(&source, eth.h_source + 2, sizeof(source));
+	__builtin_memcpy(&dest, eth.h_dest + 2, sizeof(dest));
+	key->hash = parse_pair(key->ether_type, source, dest);
+	return offset;
+}
+
+/*
+ * Fills the key of the frame that begins `offset` bytes into the packet: 0, or behind a tunnel's headers; PARSE_LAYER3
+ * for a packet without an Ethernet header. Whatever cannot be read stays zero. Always 0; global, so that the verifier
+ * looks at it once.
+ */
+__noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 offset)
+{
+	__u8 version;
+
+	if (!key)
+		return 0;
+	if (offset & PARSE_LAYER3) {
+		offset &= ~PARSE_LAYER3;
+		if (offset > PARSE_OFFSET_MAX || parse_read(skb, offset, &version, sizeof(version)) < 0)
+			return 0;
+		key->ether_type = version >> 4 == 6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	} else {
+		if (offset > PARSE_OFFSET_MAX)
+			return 0;
+		offset = parse_ethernet(skb, offset, key);
+		if (!offset)
+			return 0;
+	}
 	key->headers = offset;
 	key->network = offset;
-	if (key->ether_type == bpf_htons(ETH_P_IP)) {
+	if (key->ether_type == bpf_htons(ETH_P_IP))
 		parse_ipv4(skb, offset, key);
-	} else if (key->ether_type == bpf_htons(ETH_P_IPV6)) {
+	else if (key->ether_type == bpf_htons(ETH_P_IPV6))
 		parse_ipv6(skb, offset, key);
-	} else {
-		__builtin_memcpy(&source, eth.h_source + 2, sizeof(source));
-		__builtin_memcpy(&dest, eth.h_dest + 2, sizeof(dest));
-		key->hash = parse_pair(key->ether_type, source, dest);
-	}
 	key->hash = parse_mix(key->hash);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A copy -> what each of its destinations needs: does it fit the path as it is, with a lowered segment size, or not;
- * shall the kernel resolve the neighbour with it.
+ * A copy and a destination -> what is to be done: send it as it is, with a lowered segment size, cut, in fragments, leave it
+ * to exact, or lose it for a reason. Copies whose plan is the same share one packet, which is grown once.
  *
  * The functions that do the work are global: the verifier looks at each once, and not once a path that leads to it.
  * So encap_run holds numbers alone, no pointers.
@@ -11,95 +11,200 @@
 
 #include "job.h"
 #include "nexthop.h"
-#include "parse.h"
-#include "vlan.h"
+#include "rate.h"
 
-#define ENCAP_ROOM_MAX (OUTER_OVERHEAD + VLAN_TAGS * sizeof(struct vlan_tag))
-#define ENCAP_HEADER_MAX (ENCAP_ROOM_MAX + ETH_HLEN)
+/* SKB_MAX_ALLOC of 4 KiB pages, 16,064 bytes: no helper makes a packet longer that is not GSO. Without the Ethernet header. */
+#define PLAN_NETWORK_MAX 16000
+#define PLAN_OUTER_MAX 65535 /* IPv4's total length (RFC 791) */
+#define PLAN_KEEP_MIN 60     /* of a frame that is cut: bpf_skb_change_tail leaves the transport header whole */
+
+/* nexthop->plan: what one packet of a group of destinations has in common. */
+#define PLAN_CUT 0x1ffff	/* bytes to keep of the packet; 0 = all */
+#define PLAN_WAY_SHIFT 17
+#define PLAN_WAY 0x7
+#define PLAN_NEIGHBOUR (1U << 20) /* the kernel finds the neighbour: for one destination alone */
+#define PLAN_FAMILY6 (1U << 21)
+#define PLAN_UDP (1U << 22)
+#define PLAN_OVERHEAD_SHIFT 24
+
+enum plan_way {
+	PLAN_LOST = 0,
+	PLAN_FIXED = 1,
+	PLAN_LOWER = 2,	   /* a super-packet, with its segment size lowered by the room */
+	PLAN_FRAGMENT = 3, /* for one destination alone */
+	PLAN_EXACT = 4,
+};
+
+#define PLAN_EALREADY 114 /* <errno.h> is no UAPI header */
 
 struct encap_run {
 	struct encap_job job;
-	/* Destinations whose copy fits as it is, with a lowered segment size; of both: those that shall resolve. */
-	__u64 fixed, lower, resolve;
-	__u64 group;	   /* the destinations of the step at hand */
-	__u32 need;	   /* outer IP bytes of the largest packet on the wire */
-	__u32 lowered;	   /* the same with the segment size lowered by the room; 0 = it cannot be */
-	__u32 last;	   /* slot of the group's last */
-	__u32 reason;	   /* of ENCAP_LOSE */
-	__u32 out_ifindex; /* where the last one goes; 0 = nowhere, it could not be written */
-	__u32 header_length; /* outer headers, inner Ethernet header, tags */
-	__u32 ip;	   /* adjust_room will take it, and so will bpf_redirect_neigh */
-	__u32 by_neighbour;
-	struct outer_header outer;
-	__u8 inner[ETH_HLEN + VLAN_TAGS * sizeof(struct vlan_tag)]; /* stands right behind it */
-	__u8 reserved[2];
+	__u64 todo;	  /* destinations that are sent from here */
+	__u64 exact;	  /* those that exact shall send */
+	__u64 group;	  /* of todo: those of the packet at hand */
+	__u32 plan;	  /* of the group */
+	__u32 last;	  /* slot of the group's last */
+	__u32 reason;	  /* of ENCAP_LOSE */
+	__u32 ip;	  /* adjust_room will take the packet */
+	__u32 finished;	  /* its checksum, if it has one, is finished: it may be cut */
+	__u32 out_ifindex; /* where the last one goes; 0 = nowhere */
+	__u32 tag;	  /* bytes of the tag in the metadata */
+	__u32 inner_length;
+	struct erspan_frame frame;
+	__u8 inner[OUTER_INNER_MAX]; /* the copy's Ethernet header, with its tags */
+	__u8 reserved[4];
 };
 
-_Static_assert(__builtin_offsetof(struct encap_run, inner) ==
-		       __builtin_offsetof(struct encap_run, outer) + sizeof(struct outer_header),
-	       "one store writes both");
 _Static_assert(sizeof(struct encap_run) % 8 == 0, "no hole at the end");
 
-/* True when the copy, of which `need` and `lowered` are known, fits; notes how. */
-static __always_inline bool plan_fit(struct encap_run *run, const struct nexthop *nexthop, __u64 bit)
+static __always_inline __u32 plan_way(__u32 plan)
 {
-	if (run->need <= nexthop->mtu)
-		run->fixed |= bit;
-	else if (run->lowered && run->lowered <= nexthop->mtu)
-		run->lower |= bit;
-	else
-		return false;
-	return true;
+	return plan >> PLAN_WAY_SHIFT & PLAN_WAY;
 }
 
-/* Always 0. Notes what the destination needs; a copy that cannot be sent is counted as lost. */
+/* A super-packet. */
+static __always_inline enum plan_way plan_super(struct __sk_buff *skb, const struct encap_run *run,
+						const struct ebm_peer *peer, const struct nexthop *nexthop,
+						enum ebm_reason *reason)
+{
+	__u32 overhead = nexthop->outer.length, tag = overhead ? run->tag : 0;
+	__u32 frame = run->job.headers + skb->gso_size + tag; /* the largest on the wire */
+	bool tcp = run->job.word & JOB_TCP;
+
+	/* Exact sees one only when somebody gave the bridge its offloads back. */
+	if (run->job.finished && !tcp && overhead)
+		goto no_room;
+	if (!run->job.finished && ((!tcp && overhead) || peer->gso == EBM_GSO_WIRE || outer_has_sequence(peer->tunnel) ||
+				   (peer->snaplen_bytes && peer->snaplen_bytes < frame)))
+		return PLAN_EXACT;
+	if (frame + overhead <= nexthop->mtu + ETH_HLEN)
+		return PLAN_FIXED;
+	if (overhead && frame - ETH_HLEN <= nexthop->mtu + tag && skb->gso_size > overhead + tag)
+		return PLAN_LOWER;
+	if (!run->job.finished)
+		return PLAN_EXACT;
+no_room:
+	*reason = EBM_REASON_NO_ROOM;
+	return PLAN_LOST;
+}
+
+/* A frame of the wire's size. `keep` is what remains of it: inner bytes, with the tag in the metadata. */
+static __always_inline enum plan_way plan_frame(struct __sk_buff *skb, const struct encap_run *run,
+						const struct ebm_peer *peer, const struct nexthop *nexthop,
+						__u32 *keep, enum ebm_reason *reason)
+{
+	__u32 overhead = nexthop->outer.length;
+	__u32 limit = overhead ? min_u64(nexthop->mtu, PLAN_NETWORK_MAX) : nexthop->mtu + run->tag;
+	__u32 whole = skb->len + run->tag, excess;
+	enum plan_way way = PLAN_FIXED;
+
+	limit += ETH_HLEN; /* of the largest outer frame */
+	*keep = peer->snaplen_bytes ? min_u64(whole, peer->snaplen_bytes) : whole;
+	if (*keep + overhead > limit) {
+		if (peer->oversize == EBM_OVERSIZE_FRAGMENT && overhead) {
+			way = PLAN_FRAGMENT;
+			limit = PLAN_OUTER_MAX + ETH_HLEN;
+		}
+		excess = *keep + overhead > limit ? *keep + overhead - limit : 0;
+		if (peer->oversize == EBM_OVERSIZE_DROP || excess + PLAN_KEEP_MIN > *keep) {
+			*reason = EBM_REASON_TOO_BIG;
+			return PLAN_LOST;
+		}
+		*keep -= excess;
+	}
+	if (run->finished)
+		return way;
+	/* Without a helper that finishes checksums: a packet with one may not be cut, nor grown by change_head. */
+	if (way == PLAN_FRAGMENT || *keep < whole || (overhead && !run->ip && !(run->job.word & JOB_PLAIN)))
+		return PLAN_EXACT;
+	return way;
+}
+
+/* Always 0. Decides for one destination; a copy that cannot be sent is counted as lost. */
 __noinline int plan_slot(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
+	enum ebm_reason reason = EBM_REASON_UNSPEC;
 	enum nexthop_verdict verdict;
 	const struct ebm_peer *peer;
+	struct ebm_peer_stats *stats;
 	struct nexthop *nexthop;
+	enum plan_way way;
+	__u32 keep, plan;
 
 	if (!run || slot >= EBM_LIMIT_PEERS || !(run->job.set >> slot & 1))
 		return 0;
 	peer = peer_get(run->job.active, slot);
 	nexthop = nexthop_entry(slot);
-	if (!peer || !nexthop)
+	stats = stats_peer(run->job.active, slot);
+	if (!peer || !nexthop || !stats)
 		return 0;
-	verdict = nexthop_decide(skb, peer, slot, nexthop, &run->job, run->ip);
-	/* A clone that the stage sent to itself as a probe: that has been decided. */
-	if (run->job.neighbour && nexthop_can_resolve(nexthop))
-		verdict = NEXTHOP_RESOLVE;
-	if (verdict == NEXTHOP_LOST)
+	if (!run->job.finished)
+		stats_count(&stats->selected, &run->job.size);
+	/* Whatever the way is, exact looks for it again. */
+	verdict = nexthop_decide(skb, peer, slot, nexthop, &run->job);
+	if (verdict == NEXTHOP_LOST) {
 		stats_lost(run->job.active, slot, &run->job.size, nexthop->reason);
-	else if (!plan_fit(run, nexthop, 1ULL << slot))
-		stats_lost(run->job.active, slot, &run->job.size, EBM_REASON_TOO_BIG);
-	else if (verdict == NEXTHOP_RESOLVE)
-		run->resolve |= 1ULL << slot;
-	return 0;
-}
-
-/* Always 0. The size of the largest packet on the wire, as it is and with the segment size lowered by the room. */
-__noinline int plan_measure(struct __sk_buff *skb, struct encap_run *run)
-{
-	__u32 tag = skb->vlan_present ? sizeof(struct vlan_tag) : 0;
-	__u32 added = OUTER_OVERHEAD - ETH_HLEN + tag;
-	struct parse_key key = {};
-
-	if (!run)
-		return 0;
-	run->ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
-	if (!skb->gso_size) {
-		run->need = skb->len + added;
 		return 0;
 	}
-	parse_frame(skb, &key, 0);
-	run->need = key.headers + skb->gso_size + added;
-	if (skb->gso_size > OUTER_OVERHEAD + tag)
-		run->lowered = run->need - OUTER_OVERHEAD - tag;
+	if (skb->gso_size) {
+		keep = run->job.size.bytes;
+		way = plan_super(skb, run, peer, nexthop, &reason);
+	} else {
+		way = plan_frame(skb, run, peer, nexthop, &keep, &reason);
+	}
+	if (way == PLAN_EXACT) {
+		run->exact |= 1ULL << slot;
+		return 0;
+	}
+	if (way != PLAN_LOST && !rate_allows(peer, slot, run->job.size.packets, keep)) {
+		reason = EBM_REASON_RATE;
+		way = PLAN_LOST;
+	}
+	if (way == PLAN_LOST) {
+		stats_lost(run->job.active, slot, &run->job.size, reason);
+		return 0;
+	}
+	plan = way << PLAN_WAY_SHIFT | nexthop->outer.length << PLAN_OVERHEAD_SHIFT;
+	if (!skb->gso_size && keep < skb->len + run->tag)
+		plan |= (keep - run->tag) & PLAN_CUT;
+	if (verdict == NEXTHOP_RESOLVE) {
+		plan |= PLAN_NEIGHBOUR;
+		nexthop->due = false;
+	}
+	if (nexthop->outer.family == 6)
+		plan |= PLAN_FAMILY6;
+	if (outer_is_udp(peer->tunnel))
+		plan |= PLAN_UDP;
+	nexthop->plan = plan;
+	run->todo |= 1ULL << slot;
 	return 0;
 }
 
-/* The highest bit's number; `set` is not 0. Destinations are in ascending order, so it is the last one's slot. */
+/* True when the packet's checksum, if it has one, is known to be finished: the kernel tells of the two states in which it
+ * has checked it. */
+static __always_inline bool plan_is_finished(struct __sk_buff *skb)
+{
+	return bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || bpf_csum_update(skb, 0) >= 0;
+}
+
+/* Always 0. What all destinations want to know of the packet. */
+__noinline int plan_measure(struct __sk_buff *skb, struct encap_run *run)
+{
+	if (!run)
+		return 0;
+	run->tag = skb->vlan_present ? sizeof(struct vlan_tag) : 0;
+	run->ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+	run->frame.egress = run->job.word & JOB_EGRESS;
+	run->finished = run->job.finished || plan_is_finished(skb);
+	/* A packet that the kernel has encapsulated is refused, before anything else is looked at; an impossible one as well. */
+	if (run->job.word & JOB_TUNNEL && run->ip &&
+	    bpf_skb_adjust_room(skb, 0, BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN)) == -PLAN_EALREADY)
+		run->ip = false;
+	return 0;
+}
+
+/* The number of the highest bit; `set` is not 0. */
 static __always_inline __u32 plan_last(__u64 set)
 {
 	__u32 slot = 0;
@@ -111,6 +216,45 @@ static __always_inline __u32 plan_last(__u64 set)
 		}
 	}
 	return slot;
+}
+
+/* bpf_loop hands over stack memory alone. */
+struct plan_loop {
+	struct encap_run *run;
+};
+
+static long plan_join(__u32 slot, struct plan_loop *loop)
+{
+	struct encap_run *run = loop->run;
+	struct nexthop *nexthop = nexthop_entry(slot);
+
+	if (nexthop && run->todo >> (slot & (EBM_LIMIT_PEERS - 1)) & 1 && nexthop->plan == run->plan)
+		run->group |= 1ULL << (slot & (EBM_LIMIT_PEERS - 1));
+	return 0;
+}
+
+/* Always 0. The next group: destinations of todo that share a packet. They are taken from it. */
+__noinline int plan_group(struct encap_run *run)
+{
+	struct plan_loop loop = { .run = run };
+	struct nexthop *nexthop;
+
+	if (!run)
+		return 0;
+	run->group = 0;
+	if (!run->todo)
+		return 0;
+	run->last = plan_last(run->todo);
+	nexthop = nexthop_entry(run->last);
+	if (!nexthop)
+		return 0;
+	run->plan = nexthop->plan;
+	if (run->plan & PLAN_NEIGHBOUR || plan_way(run->plan) == PLAN_FRAGMENT || !(run->todo & (run->todo - 1)))
+		run->group = 1ULL << (run->last & (EBM_LIMIT_PEERS - 1));
+	else
+		bpf_loop(EBM_LIMIT_PEERS, plan_join, &loop, 0);
+	run->todo &= ~run->group;
+	return 0;
 }
 
 #endif

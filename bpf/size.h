@@ -52,15 +52,19 @@ static __always_inline __u32 size_segments(const struct __sk_buff *skb, const st
 	return segments ? min_u64(segments, 0xffff) : 1;
 }
 
-/* The frame's size on the wire: a super-packet counts its segments, a tag in the metadata its four bytes. */
-static __always_inline void size_of_key(struct __sk_buff *skb, struct parse_key *key, struct stats_size *size)
+/*
+ * The frame's size on the wire: a super-packet counts its segments, a tag in the metadata its four bytes, a packet of a
+ * device without an Ethernet header (`mac` = ETH_HLEN, else 0) the one that its copy gets.
+ */
+static __always_inline void size_of_key(struct __sk_buff *skb, struct parse_key *key, __u32 mac,
+					struct stats_size *size)
 {
 	__u32 tag = skb->vlan_present ? sizeof(struct parse_vlan) : 0;
 
 	if (skb->gso_size)
 		size_tunnelled(skb, key);
 	size->packets = skb->gso_size ? size_segments(skb, key) : 1;
-	size->bytes = skb->len + tag + (size->packets - 1) * (key->headers + tag);
+	size->bytes = skb->len + tag + mac + (size->packets - 1) * (key->headers + tag + mac);
 }
 
 /* The same for a frame that has not been parsed. Always 0. */
@@ -71,7 +75,7 @@ __noinline int size_of_frame(struct __sk_buff *skb, struct stats_size *size)
 	if (!size)
 		return 0;
 	parse_frame(skb, &key, 0);
-	size_of_key(skb, &key, size);
+	size_of_key(skb, &key, 0, size);
 	return 0;
 }
 

@@ -54,10 +54,11 @@ struct {
 struct nexthop_pace {
 	__u64 probed_ns;
 	__u64 refreshed_ns;
-	__u32 ifindex; /* the last known good device */
-	__be32 source; /* the last source address; 0 = none yet */
-	__u32 version; /* of the peer that all of this is about */
-	__u32 reserved;
+	__u32 ifindex;	   /* the last known good device */
+	__u32 version;	   /* of the peer that all of this is about */
+	__u32 sequence;	   /* the next number of a tunnel that has them */
+	__u32 fragment_id; /* the next ID of a datagram that is sent in fragments: those of two CPUs must not mix */
+	__u8 source[16];   /* the last source address; all zero = none yet */
 };
 
 struct {
@@ -85,12 +86,22 @@ struct {
 	__array(values, struct grace_inner);
 } ebm_grace SEC(".maps") = { .values = { &ebm_grace_inner } };
 
-/* What reached the stage and exact on this CPU. All of it happens inside the tap's clone, so that the tap, comparing before
- * and after, knows what became of it. */
+/*
+ * Of this CPU: what the stage handed over to exact, and what has come of it. Stage, bridge and exact run inside the clone
+ * of the tap (or of the stage), one after the other, so that there is never more than one such copy.
+ */
 struct scratch {
-	__u64 stage_copies;
-	__u64 exact_packets;
-	__u64 exact_bytes;
+	__u64 stage_copies; /* that reached the stage, ever */
+	__u64 refused;	    /* that did not get to it, although the device was ours, ever */
+	__u64 set;	    /* exact's destinations by slot */
+	__u32 active;
+	__u32 hash;
+	__u32 word; /* JOB_* bits of job.h */
+	__u32 ticket; /* of the copy handed over */
+	__u32 open;   /* it is on its way */
+	__u32 busy;   /* the buffer of fragments is in use */
+	__u32 packets, bytes;		      /* handed over */
+	__u32 arrived_packets, arrived_bytes; /* of those, at exact */
 };
 
 struct {

@@ -98,13 +98,16 @@ static __always_inline void stats_lost(__u32 active, __u32 slot, const struct st
 {
 	struct ebm_peer_stats *stats = stats_peer(active, slot);
 	struct ebm_loss *last = bpf_map_lookup_elem(&ebm_losses, &slot);
+	__u32 index = reason;
 
+	/* clang knows the reasons that callers give and leaves the comparison out; the verifier does not. */
+	barrier_var(index);
 	if (last) {
 		last->boot_ns = bpf_ktime_get_boot_ns();
 		last->reason = reason;
 	}
-	if (stats && (__u32)reason < (__u32)EBM_LIMIT_REASONS)
-		stats_count(&stats->lost[reason], size);
+	if (stats && index < EBM_LIMIT_REASONS)
+		stats_count(&stats->lost[index], size);
 }
 
 #endif

@@ -14,34 +14,6 @@
 #include "parse.h"
 #include "size.h"
 
-struct tap_loss {
-	struct stats_size size;
-	__u32 active;
-	__u32 hash;
-};
-
-static long tap_lose_one(__u32 i, struct tap_loss *loss)
-{
-	int slot = config_slot(loss->active, i, loss->hash);
-
-	if (slot < 0)
-		return 1;
-	stats_lost(loss->active, slot, &loss->size, EBM_REASON_STAGE_FULL);
-	return 0;
-}
-
-/* What the stage let go on to exact, and did not get there: somebody set it down, or filters on the bridge. */
-static __always_inline void tap_lose(__u32 active, __u32 hash, const struct stats_size *size, __u64 packets, __u64 bytes)
-{
-	struct tap_loss loss = { .active = active, .hash = hash };
-
-	if (packets >= size->packets)
-		return;
-	loss.size.packets = size->packets - packets;
-	loss.size.bytes = bytes < size->bytes ? size->bytes - bytes : 0;
-	bpf_loop(EBM_LIMIT_PEERS, tap_lose_one, &loss, 0);
-}
-
 /*
  * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
  *
@@ -49,43 +21,59 @@ static __always_inline void tap_lose(__u32 active, __u32 hash, const struct stat
  * number is somebody else's, or the stage was deleted and its number given away. No further frame may go there.
  */
 static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
-				      __u32 word, __u32 hash, const struct stats_size *size)
+				      __u32 word, const struct parse_key *key, const struct stats_size *size)
 {
+	__u32 ifindex = iface->layer3 ? control->layer3_ifindex : control->stage_ifindex;
+	__u32 headers = key->headers + (iface->layer3 ? ETH_HLEN : 0);
 	struct scratch *scratch = scratch_get();
+	__u64 copies, refused;
 	__u32 mark = skb->mark;
 	__u32 cb[JOB_CB_WORDS];
-	struct scratch before;
 	long result;
 
 	if (!scratch)
 		return false;
-	before = *scratch;
+	copies = scratch->stage_copies;
+	refused = scratch->refused;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		cb[i] = skb->cb[i];
-	job_to_stage(skb, word, hash, size);
+	job_to_stage(skb, word, key->hash, headers, size);
 	skb->mark = control->mark;
-	result = bpf_clone_redirect(skb, control->stage_ifindex, 0);
+	result = bpf_clone_redirect(skb, ifindex, 0);
 	skb->mark = mark;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	if (scratch->stage_copies == before.stage_copies) {
-		if (result >= 0)
-			iface->stopped = 1;
-		return false;
-	}
-	if (!(word & JOB_DIRECT))
-		tap_lose(word & JOB_ACTIVE, hash, size, scratch->exact_packets - before.exact_packets,
-			 scratch->exact_bytes - before.exact_bytes);
-	return true;
+	exact_settle();
+	if (scratch->stage_copies != copies)
+		return true;
+	if (result >= 0 && scratch->refused == refused)
+		iface->stopped = 1;
+	return false;
 }
 
-/* Of the super-packets the stage can grow those that bpf_skb_adjust_room takes: TCP, no tag in the payload. */
-static __always_inline bool tap_is_direct(const struct __sk_buff *skb, const struct parse_key *key)
+/* What the stage wants to know of the original: JOB_* bits. */
+static __always_inline __u32 tap_word(const struct __sk_buff *skb, const struct parse_key *key, bool tunnel,
+				      enum ebm_direction direction)
 {
-	if (!skb->gso_size)
-		return true;
-	return key->protocol == IPPROTO_TCP &&
-	       (skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6));
+	bool ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+	__u32 word = direction == EBM_DIRECTION_EGRESS ? JOB_EGRESS : 0;
+
+	/* Of the super-packets bpf_skb_adjust_room takes TCP, without a tag in the payload. */
+	if (key->protocol == IPPROTO_TCP)
+		return ip && skb->gso_size ? word | JOB_TCP : word;
+	if (tunnel)
+		return word | JOB_TUNNEL;
+	if (key->ether_type == bpf_htons(ETH_P_ARP) || key->ether_type == bpf_htons(ETH_P_LLDP) ||
+	    bpf_ntohs(key->ether_type) < ETH_P_802_3_MIN)
+		word |= JOB_PLAIN;
+	return word;
+}
+
+/* Protocols in which the kernel encapsulates; of UDP those that look like a tunnel. */
+static __always_inline bool tap_is_tunnel(const struct parse_key *key, bool may_be_own)
+{
+	return (key->protocol == IPPROTO_UDP && may_be_own) || key->protocol == IPPROTO_GRE ||
+	       key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6;
 }
 
 static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
@@ -96,7 +84,8 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct ebm_iface_stats *stats;
 	struct parse_key key = {};
 	struct stats_size size, copies;
-	__u32 active, word;
+	__u32 active, word, layer3;
+	bool may_be_own;
 
 	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
 		return;
@@ -107,10 +96,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	stats = stats_iface(active, iface->slot, direction);
 	if (!config || !stats)
 		return;
-	parse_frame(skb, &key, 0);
-	size_of_key(skb, &key, &size);
+	layer3 = iface->layer3 ? PARSE_LAYER3 : 0;
+	parse_frame(skb, &key, layer3);
+	may_be_own = own_may_be(skb, &key, config);
+	size_of_key(skb, &key, layer3 ? ETH_HLEN : 0, &size);
 	stats_count(&stats->seen, &size);
-	if (skb->mark == control->mark || (own_may_be(&key, config) && own_copy(skb, &key, active))) {
+	if (skb->mark == control->mark || (may_be_own && own_copy(skb, active, layer3))) {
 		stats_count(&stats->own, &size);
 		return;
 	}
@@ -119,10 +110,10 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		return;
 	}
 	stats_count(&stats->selected, &size);
-	word = active | (tap_is_direct(skb, &key) ? JOB_DIRECT : 0);
+	word = active | tap_word(skb, &key, tap_is_tunnel(&key, may_be_own), direction);
 	copies.packets = size.packets * config->group_count;
 	copies.bytes = size.bytes * config->group_count;
-	if (tap_clone(skb, control, iface, word, key.hash, &size)) {
+	if (tap_clone(skb, control, iface, word, &key, &size)) {
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);
 	} else {

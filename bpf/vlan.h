@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Takes the VLAN tags off a copy, so that they can be written into the inner frame: a tag that stays in the metadata
- * would leave on the outer frame.
+ * would leave on the outer frame. And uses the tag helpers for the one thing that no other helper can do: they set
+ * skb->protocol.
  */
 #ifndef EBM_VLAN_H
 #define EBM_VLAN_H
@@ -43,6 +44,27 @@ static __always_inline int vlan_strip(struct __sk_buff *skb, struct vlan_stack *
 			return skb->vlan_present ? err : 0;
 	}
 	return skb->vlan_present ? -1 : 0;
+}
+
+/*
+ * Makes `proto` the protocol of a copy without a tag in its metadata: bpf_redirect_neigh and devices without a link layer go
+ * by that. A second push moves the first tag into the payload; a pop takes it out again, and believes the type behind it,
+ * which is overwritten in between. The frame's own type is lost: its header must have been read before. 0, or a negative
+ * error.
+ */
+static __always_inline int vlan_set_protocol(struct __sk_buff *skb, __be16 proto)
+{
+	int err = bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), 0);
+
+	if (!err)
+		err = bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), 0);
+	if (!err)
+		err = bpf_skb_store_bytes(skb, 2 * ETH_ALEN + sizeof(struct vlan_tag), &proto, sizeof(proto), 0);
+	if (!err)
+		err = bpf_skb_vlan_pop(skb);
+	if (!err)
+		err = bpf_skb_vlan_pop(skb);
+	return err;
 }
 
 #endif
