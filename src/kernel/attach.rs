@@ -10,7 +10,7 @@ use super::hooks::{self, Attached, tc, tcx};
 use super::instance::{Instance, detach_link};
 use super::interfaces::boot_time_ns;
 use super::load;
-use super::netlink::Link;
+use super::netlink::{Framing, Link};
 use super::programs;
 use crate::model::interface::{Direction, Directions, Mode, ModeChoice, Order};
 use crate::model::{Code, Error, Result};
@@ -117,11 +117,16 @@ impl Instance {
             Some(duration) => boot_time_ns()?.saturating_add(duration.as_nanos() as u64),
             None => 0,
         };
+        let layer3 = link.framing() == Framing::Ip;
+        if layer3 {
+            self.ensure_layer3()?;
+        }
         let known = self.bucket(link.ifindex);
         let (bucket, fresh) = match known {
             Some(bucket) => (bucket, false),
             None => (self.new_entry(link)?, true),
         };
+        self.ifaces.store_u8(bucket, offset_of!(Iface, layer3), u8::from(layer3));
         let was = self.ifaces.get(bucket).expires_ns;
         match self.attach_directions(bucket, link, request) {
             Ok(changed) => {

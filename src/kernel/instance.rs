@@ -21,6 +21,9 @@ pub(super) const LAST_PIN: &str = "ebm_meta";
 pub(super) const UNFINISHED_PIN: &str = "unfinished_meta";
 const LINK_STAGE: &str = "link_stage";
 const LINK_EXACT: &str = "link_exact";
+const LINK_LAYER3: &str = "link_layer3";
+/// The links of the stage's own programs.
+const STAGE_LINKS: [&str; 3] = [LINK_STAGE, LINK_EXACT, LINK_LAYER3];
 
 /// How an instance was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,14 +168,40 @@ impl Instance {
 
     /// Whether the stage's own programs are where they belong.
     pub fn stage_is_attached(&self, stage: Stage) -> Result<bool> {
-        for (ifindex, name) in [(stage.bridge, "ebm_stage"), (stage.port, "ebm_exact")] {
-            let id = hooks::id(load::program(&self.place, name)?.as_fd())?;
-            let attached = hooks::programs(&self.netlink, ifindex, Direction::Egress)?;
-            if !attached.iter().any(|program| program.id == id) {
-                return Ok(false);
+        Ok(self.is_attached_at(stage.bridge, "ebm_stage")? && self.is_attached_at(stage.port, "ebm_exact")?)
+    }
+
+    fn is_attached_at(&self, ifindex: u32, name: &str) -> Result<bool> {
+        let id = hooks::id(load::program(&self.place, name)?.as_fd())?;
+        let attached = hooks::programs(&self.netlink, ifindex, Direction::Egress)?;
+        Ok(attached.iter().any(|program| program.id == id))
+    }
+
+    /// Whether the device for packets without an Ethernet header, if it was ever needed, is there with its program.
+    pub fn layer3_is_whole(&self) -> Result<bool> {
+        match self.control.get(0).layer3_ifindex {
+            // It will be needed there.
+            0 => load::program(&self.place, "ebm_layer3").map(|_| true),
+            ifindex => {
+                Ok(stage::find_layer3(&self.netlink)? == Some(ifindex) && self.is_attached_at(ifindex, "ebm_layer3")?)
             }
         }
-        Ok(true)
+    }
+
+    /// Sees to the device for packets without an Ethernet header.
+    pub(super) fn ensure_layer3(&self) -> Result<()> {
+        if self.control.get(0).layer3_ifindex != 0 && self.layer3_is_whole()? {
+            return Ok(());
+        }
+        detach_link(&self.place.pin(LINK_LAYER3))?;
+        let ifindex = stage::create_layer3(&self.netlink)?;
+        let at = (ifindex, "ebm_layer3", LINK_LAYER3);
+        attach_program(&self.place, &self.netlink, at, self.stage_mode()?).inspect_err(|_| {
+            // The first error is the one to tell.
+            let _ = self.netlink.delete(ifindex);
+        })?;
+        self.control.store_u32(0, offset_of!(Control, layer3_ifindex), ifindex);
+        Ok(())
     }
 
     /// Puts right what others may have undone since the last command: the stage's devices, its programs, its settings;
@@ -187,28 +216,29 @@ impl Instance {
             self.set_meta(&meta)?;
         }
         let stage = self.stage()?;
-        if let Some(stage) = stage
-            && self.stage_is_attached(stage)?
-        {
+        let stage_is_whole = match stage {
+            Some(stage) => self.stage_is_attached(stage)?,
+            None => false,
+        };
+        if stage_is_whole && self.layer3_is_whole()? {
             let mended = stage::mend(&self.netlink)?;
             return Ok(self.restart_taps()? || mended || other_version);
         }
-        self.detach_stage()?;
-        stage::remove(&self.netlink)?;
-        let stage = stage::create(&self.netlink)?;
-        attach_stage(&self.place, &self.netlink, stage, self.stage_mode()?)?;
-        self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
-        // Taps that still run with the old number would stop again.
+        if !stage_is_whole {
+            detach_links(&self.place)?;
+            stage::remove(&self.netlink)?;
+            let stage = stage::create(&self.netlink)?;
+            attach_stage(&self.place, &self.netlink, stage, self.stage_mode()?)?;
+            self.control.store_u32(0, offset_of!(Control, stage_ifindex), stage.bridge);
+        }
+        if self.control.get(0).layer3_ifindex != 0 {
+            self.ensure_layer3()?;
+        }
+        stage::mend(&self.netlink)?;
+        // Taps that still run with an old number would stop again.
         self.grace.wait()?;
         self.restart_taps()?;
         Ok(true)
-    }
-
-    fn detach_stage(&self) -> Result<()> {
-        for name in [LINK_STAGE, LINK_EXACT] {
-            detach_link(&self.place.pin(name))?;
-        }
-        Ok(())
     }
 
     /// Swaps the programs at all hooks in place. The maps stay. Whoever died in the middle of it left hooks with either
@@ -233,13 +263,16 @@ impl Instance {
             swap(stage.bridge, Direction::Egress, "ebm_stage", &self.place.pin(LINK_STAGE))?;
             swap(stage.port, Direction::Egress, "ebm_exact", &self.place.pin(LINK_EXACT))?;
         }
+        if let Some(ifindex) = stage::find_layer3(&self.netlink)? {
+            swap(ifindex, Direction::Egress, "ebm_layer3", &self.place.pin(LINK_LAYER3))?;
+        }
         Ok(())
     }
 
     /// Removes everything: the instance must have been detached from all interfaces.
     pub fn remove(self) -> Result<()> {
         // Devices first: with their pins gone nobody would know whose they are.
-        self.detach_stage()?;
+        detach_links(&self.place)?;
         stage::remove(&self.netlink)?;
         self.place.remove()
     }
@@ -308,23 +341,19 @@ fn is_finished(place: &Place) -> bool {
 /// Removes an instance that was made a moment ago and has nothing attached.
 fn remove_made(place: &Place) -> Result<()> {
     let _lock = place.lock(Access::Write)?;
-    let is_tap = |name: &String| name.starts_with("link_") && name != LINK_STAGE && name != LINK_EXACT;
+    let is_tap = |name: &String| name.starts_with("link_") && !STAGE_LINKS.contains(&name.as_str());
     if place.names()?.iter().any(is_tap) {
         // Somebody was faster, and uses it.
         return Ok(());
     }
-    for name in [LINK_STAGE, LINK_EXACT] {
-        detach_link(&place.pin(name))?;
-    }
+    detach_links(place)?;
     stage::remove(&open_netlink()?)?;
     place.remove()
 }
 
 /// Takes away what a command left that died while it made the instance: it is in this directory, so it is ours.
 fn remove_unfinished(place: &Place, netlink: &Netlink) -> Result<()> {
-    for name in [LINK_STAGE, LINK_EXACT] {
-        detach_link(&place.pin(name))?;
-    }
+    detach_links(place)?;
     for (device, name) in [(stage::BRIDGE, "ebm_stage"), (stage::PORT, "ebm_exact")] {
         let link = netlink.link_by_name(device).map_err(|error| error.context(&format!("look for {device}")))?;
         if let (Some(link), true) = (link, place.pin(name).exists()) {
@@ -360,22 +389,32 @@ fn create(place: &Place, choice: ModeChoice) -> Result<()> {
 }
 
 fn attach_stage(place: &Place, netlink: &Netlink, stage: Stage, mode: Mode) -> Result<()> {
-    for (ifindex, name, link) in [(stage.bridge, "ebm_stage", LINK_STAGE), (stage.port, "ebm_exact", LINK_EXACT)] {
-        let program = load::program(place, name)?;
-        match mode {
-            Mode::Tcx => {
-                let fd = tcx::link(program.as_fd(), ifindex, Direction::Egress, None)
-                    .map_err(|error| Error::io(format!("attach {name}"), &error))?;
-                programs::unpin(&place.pin(link))?;
-                programs::pin(fd.as_fd(), &place.pin(link))?;
-            }
-            Mode::Tc => {
-                tc::ensure_clsact(netlink, ifindex, name)?;
-                tc::attach(netlink, ifindex, Direction::Egress, Order::First, program.as_fd(), name)?;
-            }
+    [(stage.bridge, "ebm_stage", LINK_STAGE), (stage.port, "ebm_exact", LINK_EXACT)]
+        .into_iter()
+        .try_for_each(|at| attach_program(place, netlink, at, mode))
+}
+
+/// Attaches one of the stage's own programs: where, which, and the pin of its link.
+fn attach_program(place: &Place, netlink: &Netlink, at: (u32, &str, &str), mode: Mode) -> Result<()> {
+    let (ifindex, name, link) = at;
+    let program = load::program(place, name)?;
+    match mode {
+        Mode::Tcx => {
+            let fd = tcx::link(program.as_fd(), ifindex, Direction::Egress, None)
+                .map_err(|error| Error::io(format!("attach {name}"), &error))?;
+            programs::unpin(&place.pin(link))?;
+            programs::pin(fd.as_fd(), &place.pin(link))
+        }
+        Mode::Tc => {
+            tc::ensure_clsact(netlink, ifindex, name)?;
+            tc::attach(netlink, ifindex, Direction::Egress, Order::First, program.as_fd(), name)
         }
     }
-    Ok(())
+}
+
+/// Detaches the stage's own programs, those that links hold.
+fn detach_links(place: &Place) -> Result<()> {
+    STAGE_LINKS.into_iter().try_for_each(|name| detach_link(&place.pin(name)).map(drop))
 }
 
 /// Detaches a pinned link and removes the pin. True when there was one.

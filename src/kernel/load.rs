@@ -21,7 +21,7 @@ use crate::model::{Code, Error, Result};
 pub const BUILD: &str = env!("EBMIRROR_DATAPATH");
 
 /// Programs that are pinned, by their names in the kernel.
-pub const PROGRAMS: [&str; 4] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact"];
+pub const PROGRAMS: [&str; 5] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3"];
 
 /// The tap of a direction.
 pub fn tap(direction: Direction) -> &'static str {

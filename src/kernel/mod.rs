@@ -19,3 +19,4 @@ pub mod pins;
 pub mod programs;
 mod skel;
 pub mod stage;
+pub mod tun;

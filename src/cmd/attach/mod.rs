@@ -7,16 +7,13 @@ use report::{Attached, Row};
 use super::{Ctx, devices};
 use crate::kernel::attach::Request;
 use crate::kernel::instance::{Found, Instance, open_netlink};
-use crate::kernel::netlink::Link;
+use crate::kernel::netlink::{Framing, Link};
 use crate::kernel::pins::Access;
 use crate::kernel::{collector, hooks, stage};
 use crate::model::duration::Span;
 use crate::model::interface::{Directions, InterfaceName, ModeChoice, Order};
 use crate::model::{Code, Error, Result};
 use crate::output::Report;
-
-/// ARPHRD_ETHER and ARPHRD_LOOPBACK of <linux/if_arp.h>: frames with an Ethernet header.
-const ETHERNET: [u16; 2] = [1, 772];
 
 const EXAMPLES: &str = "Examples:
   ebmirror attach eth0                         both directions
@@ -144,12 +141,16 @@ pub(super) fn check(links: &[Link], request: &Request) -> Result<()> {
             return Err(Error::new(Code::Conflict, format!("{} is ebmirror's own stage device", link.name))
                 .hint("attach the interface whose frames are to be mirrored"));
         }
-        if !ETHERNET.contains(&link.hw_type) {
-            let message = format!(
-                "{} has no Ethernet header (device type {}): this version mirrors Ethernet devices alone",
-                link.name, link.hw_type
-            );
-            return Err(Error::new(Code::Unsupported, message).hint("attach the Ethernet device below it"));
+        match link.framing() {
+            Framing::Ethernet => {}
+            Framing::Ip => stage::check_layer3_free(&netlink)?,
+            Framing::Other => {
+                let message = format!(
+                    "{} carries neither Ethernet frames nor plain IP packets (device type {})",
+                    link.name, link.hw_type
+                );
+                return Err(Error::new(Code::Unsupported, message).hint("attach the device below or above it"));
+            }
         }
         if request.mode == ModeChoice::Tc {
             hooks::tc::check_clsact(&netlink, link.ifindex, &link.name)?;

@@ -62,6 +62,10 @@ fn look_at_stage(instance: &Instance, status: &mut Status) -> Result<()> {
         Some(found) if !instance.stage_is_attached(found)? => {
             Some(format!("somebody detached the program of {bridge}, every copy is lost"))
         }
+        Some(_) if !instance.layer3_is_whole()? => {
+            let device = stage::LAYER3;
+            Some(format!("somebody took {device} or its program away, copies of packets without Ethernet are lost"))
+        }
         Some(_) => stage::fault(instance.netlink())?,
     };
     status.problems.extend(problem.map(|problem| format!("{problem}: ebmirror pin mends it")));

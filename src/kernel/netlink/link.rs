@@ -12,6 +12,23 @@ const LINK_HEADER_LEN: usize = 16;
 /// `IFLA_BRPORT_STATE` of linux/if_link.h.
 const IFLA_BRPORT_STATE: u16 = 1;
 
+/// `ARPHRD_RAWIP` of linux/if_arp.h.
+const ARPHRD_RAWIP: u16 = 519;
+
+/// `ARPHRD_IP6GRE` of linux/if_arp.h.
+const ARPHRD_IP6GRE: u16 = 823;
+
+/// Where the frames of a device begin when a program at TC sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// At an Ethernet header.
+    Ethernet,
+    /// At the IP header.
+    Ip,
+    /// At something else.
+    Other,
+}
+
 /// A network device as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -31,6 +48,8 @@ pub struct Link {
     /// There is carrier (`IFF_LOWER_UP`).
     pub lower_up: bool,
     pub loopback: bool,
+    /// There is one neighbour, which needs no address (`IFF_POINTOPOINT`).
+    pub point_to_point: bool,
     /// The ifindex of the bridge, bond or VRF to which it belongs.
     pub master: Option<u32>,
     pub alias: Option<String>,
@@ -89,6 +108,18 @@ impl Netlink {
 }
 
 impl Link {
+    /// Where its frames begin. The list is the kernel's own (`dev_is_mac_header_xmit`, linux/if_arp.h), without those that
+    /// carry no traffic. A GRE device with no fixed remote end puts the outer header in front, and its programs see it.
+    pub fn framing(&self) -> Framing {
+        match self.hw_type {
+            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Framing::Ethernet,
+            libc::ARPHRD_NONE | ARPHRD_RAWIP | libc::ARPHRD_PPP => Framing::Ip,
+            libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 | libc::ARPHRD_SIT => Framing::Ip,
+            libc::ARPHRD_IPGRE | ARPHRD_IP6GRE if self.point_to_point => Framing::Ip,
+            _ => Framing::Other,
+        }
+    }
+
     fn parse(payload: &[u8]) -> Result<Self> {
         let header = LinkHeader::parse(payload)?;
         let mut link = Self {
@@ -101,6 +132,7 @@ impl Link {
             up: header.flags.contains(LinkFlags::Up),
             lower_up: header.flags.contains(LinkFlags::LowerUp),
             loopback: header.flags.contains(LinkFlags::Loopback),
+            point_to_point: header.flags.contains(LinkFlags::Pointopoint),
             master: None,
             alias: None,
             rx_packets: 0,
@@ -214,6 +246,28 @@ mod tests {
                 assert!(changing.join().unwrap() > 0);
             });
         });
+    }
+
+    #[test]
+    fn the_type_of_a_device_tells_where_its_frames_begin() {
+        let lo = in_namespace(|netlink| netlink.link_by_name("lo").unwrap().unwrap());
+        let of = |hw_type, point_to_point| Link { hw_type, point_to_point, ..lo.clone() }.framing();
+        for (hw_type, framing) in [
+            (libc::ARPHRD_ETHER, Framing::Ethernet),
+            (libc::ARPHRD_LOOPBACK, Framing::Ethernet),
+            (libc::ARPHRD_NONE, Framing::Ip),
+            (ARPHRD_RAWIP, Framing::Ip),
+            (libc::ARPHRD_SIT, Framing::Ip),
+            (libc::ARPHRD_INFINIBAND, Framing::Other),
+            (libc::ARPHRD_SLIP, Framing::Other),
+            (280, Framing::Other),
+            (824, Framing::Other),
+        ] {
+            assert_eq!((of(hw_type, false), of(hw_type, true)), (framing, framing), "{hw_type}");
+        }
+        for gre in [libc::ARPHRD_IPGRE, ARPHRD_IP6GRE] {
+            assert_eq!((of(gre, false), of(gre, true)), (Framing::Other, Framing::Ip));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use netlink_packet_core::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub use link::Link;
+pub use link::{Framing, Link};
 pub use neigh::{Neighbour, NeighbourState};
 pub use route::{Route, RouteKind};
 pub use tc::{BpfFilter, CLSACT_EGRESS, CLSACT_INGRESS, Filter, Qdisc};
