@@ -71,7 +71,8 @@ fn closing(name: &str) -> String {
         text += &format!(".TP\n.B {code}\n{meaning}\n");
     }
     text += ".SH FILES\n.TP\n.I /sys/fs/bpf/ebmirror/COOKIE/\nThe pins of an instance, one for each network namespace, named by its \
-             cookie.\n.TP\n.I ebm0, ebm1, ebm1p\nThe devices of the stage, on which the copies are made.\n";
+             cookie.\n.TP\n.I ebm0, ebm1, ebm1p\nThe devices of the stage, on which the copies are made.\n.TP\n.I ebm2\nMade for \
+             interfaces without an Ethernet header.\n";
     let root = if name == "ebmirror" { "ip-link(8), bpftool(8), tcpdump(8)" } else { "ebmirror(8)" };
     text + &format!(".SH \"SEE ALSO\"\n{root}\n")
 }
