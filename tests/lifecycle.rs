@@ -300,14 +300,14 @@ fn pin_prepares_and_unpin_removes_everything() {
     assert_eq!(json(&rig, &["pin"])["changed"], false);
     rig.ebmirror(&ADD_IDS).ok();
     let prepared = Objects::pinned(&rig.mounts, &rig.host);
-    assert_eq!((prepared.count("prog"), prepared.count("link")), (4, 2));
+    assert_eq!((prepared.count("prog"), prepared.count("link")), (5, 2));
     rig.ebmirror(&["unpin"]).ok();
     prepared.wait_gone();
     assert_same(&before, &rig_snapshot(&rig), "unpin left something");
 
     rig.mirror();
     let objects = Objects::pinned(&rig.mounts, &rig.host);
-    assert_eq!((objects.count("prog"), objects.count("link")), (4, 4));
+    assert_eq!((objects.count("prog"), objects.count("link")), (5, 4));
     rig.ebmirror(&["unpin"]).fails(6, "eth0", "--force");
     Traffic::new(&rig).mirrored_once();
     rig.ebmirror(&["unpin", "--force"]).ok();
@@ -659,6 +659,16 @@ fn a_stage_that_somebody_set_down_is_set_up_again() {
 #[test]
 fn a_stage_that_may_not_forward_may_again() {
     mends("echo 0 >/proc/sys/net/ipv4/conf/ebm0/forwarding", "forwarding");
+    mends("echo 0 >/proc/sys/net/ipv6/conf/ebm0/forwarding", "forwarding");
+    // As who switches routing on and off again does it.
+    mends("cd /proc/sys/net/ipv6/conf/all; echo 1 >forwarding; echo 0 >forwarding", "forwarding");
+}
+
+#[test]
+fn a_stage_without_ipv6_or_with_a_smaller_mtu_gets_them_back() {
+    mends("echo 1 >/proc/sys/net/ipv6/conf/ebm0/disable_ipv6", "disable_ipv6");
+    // Below 1280 bytes the kernel forgets what was set for IPv6.
+    mends("ip link set ebm0 mtu 1000", "MTU");
 }
 
 #[test]
@@ -796,7 +806,7 @@ fn maps_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
 
 #[test]
 fn a_program_that_lost_its_pin_is_loaded_again() {
-    for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact"] {
+    for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3"] {
         for mode in ["tcx", "tc"] {
             let rig = Rig::new();
             set_rig_quiet(&rig);
