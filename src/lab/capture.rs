@@ -189,6 +189,12 @@ impl Capture {
 /// it was opened and may be used from any thread.
 pub struct Sender(OwnedFd);
 
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Sender {
     /// Opens one on an interface of the calling thread's namespace.
     ///
