@@ -179,7 +179,7 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__attach)
-            opts="-j -p -n -v -q -h --direction --mode --order --for --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
+            opts="-j -p -n -v -q -h --direction --mode --force --order --for --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -631,21 +631,17 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__peer__subcmd__add)
-            opts="-j -p -n -v -q -h --tunnel --remote --vni --local --port --ttl --dscp --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
+            opts="-j -p -n -v -q -h --tunnel --remote --local --vni --key --session --port --dev --ttl --dscp --oversize --gso --snaplen --rate --group --force --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --tunnel)
-                    COMPREPLY=($(compgen -W "vxlan" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "vxlan geneve gre erspan2 erspan3 span" -- "${cur}"))
                     return 0
                     ;;
                 --remote)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --vni)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -653,7 +649,23 @@ _ebmirror() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --vni)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dev)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -662,6 +674,26 @@ _ebmirror() {
                     return 0
                     ;;
                 --dscp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --oversize)
+                    COMPREPLY=($(compgen -W "fragment truncate drop" -- "${cur}"))
+                    return 0
+                    ;;
+                --gso)
+                    COMPREPLY=($(compgen -W "fast wire" -- "${cur}"))
+                    return 0
+                    ;;
+                --snaplen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -847,7 +879,7 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__peer__subcmd__set)
-            opts="-j -p -n -v -q -h --remote --vni --local --port --ttl --dscp --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
+            opts="-j -p -n -v -q -h --remote --local --vni --key --session --port --dev --ttl --dscp --oversize --gso --snaplen --rate --group --force --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -857,15 +889,27 @@ _ebmirror() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --vni)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --local)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --vni)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dev)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -874,6 +918,26 @@ _ebmirror() {
                     return 0
                     ;;
                 --dscp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --oversize)
+                    COMPREPLY=($(compgen -W "fragment truncate drop" -- "${cur}"))
+                    return 0
+                    ;;
+                --gso)
+                    COMPREPLY=($(compgen -W "fast wire" -- "${cur}"))
+                    return 0
+                    ;;
+                --snaplen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -965,7 +1029,7 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__run)
-            opts="-j -p -n -v -q -h --direction --mode --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
+            opts="-j -p -n -v -q -h --direction --mode --force --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -62,6 +62,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l root -d 'Di
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l force -d 'Mirror it even while copies leave through a VPN whose packets it may carry'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l dry-run -d 'Say what would change, and change nothing'
@@ -124,35 +125,64 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_s
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "list" -d 'List the peers'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "show" -d 'Show a peer, what the kernel does with it now, and its counters; without a name, list them all'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l tunnel -d 'Tunnel that carries the copies' -r -f -a "vxlan\t'VXLAN (RFC 7348): UDP, with a 24-bit VNI'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l remote -d 'IPv4 address of the collector' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l vni -d 'VXLAN network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l tunnel -d 'What carries the copies' -r -f -a "vxlan\t'VXLAN (RFC 7348): UDP, with a 24-bit VNI'
+geneve\t'GENEVE (RFC 8926): UDP, with a 24-bit VNI'
+gre\t'GRE (RFC 2784, 2890): Ethernet frames, with or without a 32-bit key'
+erspan2\t'ERSPAN type II: GRE, with a 10-bit session and the frame\'s VLAN'
+erspan3\t'ERSPAN type III: the same, with direction and time'
+span\t'No tunnel: the plain frame, sent out of a device of this host'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l remote -d 'IPv4 or IPv6 address of the collector' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l local -d 'Source address of the outer header, or auto [default: auto, the route chooses]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l port -d 'UDP destination port [default: 4789]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l ttl -d 'TTL of the outer header, 1 to 255 [default: 64]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l vni -d 'vxlan, geneve: network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l key -d 'gre: key, 0 to 4294967295, or none [default: none, a header without one]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l session -d 'erspan2, erspan3: session, 0 to 1023' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l port -d 'vxlan, geneve: UDP destination port [default: 4789, 6081]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dev -d 'span: the device that sends the copies; else the output device, or none [default: none, the route\'s]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l ttl -d 'TTL (hop limit) of the outer header, 1 to 255 [default: 64]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dscp -d 'DSCP of the outer header, 0 to 63 [default: 0]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l oversize -d 'What becomes of a copy that does not fit the path [default: fragment; span: drop]' -r -f -a "fragment\t'Sent as fragments of the outer IP packet, which the collector puts together'
+truncate\t'Cut to what fits'
+drop\t'Not sent, and counted as too_big'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l gso -d 'What becomes of a TCP super-packet [default: fast]' -r -f -a "fast\t'Copied whole: every byte arrives; where the path has no room for the outer headers, the segments of the copy are smaller than those that were on the wire'
+wire\t'Cut into the segments that were on the wire, then copied'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l snaplen -d 'Keep the first bytes of each frame, 64 to 65535, or all [default: all]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none [default: none]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l group -d 'Share the flows with the other peers of this group, or none [default: none, every frame]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l force -d 'Send copies through a VPN even while an interface is mirrored that may carry its packets'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Say less: no warnings'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l remote -d 'IPv4 address of the collector' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l vni -d 'VXLAN network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l remote -d 'IPv4 or IPv6 address of the collector' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l local -d 'Source address of the outer header, or auto [default: auto, the route chooses]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l port -d 'UDP destination port [default: 4789]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l ttl -d 'TTL of the outer header, 1 to 255 [default: 64]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l vni -d 'vxlan, geneve: network identifier, 0 to 16777215' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l key -d 'gre: key, 0 to 4294967295, or none [default: none, a header without one]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l session -d 'erspan2, erspan3: session, 0 to 1023' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l port -d 'vxlan, geneve: UDP destination port [default: 4789, 6081]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dev -d 'span: the device that sends the copies; else the output device, or none [default: none, the route\'s]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l ttl -d 'TTL (hop limit) of the outer header, 1 to 255 [default: 64]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dscp -d 'DSCP of the outer header, 0 to 63 [default: 0]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l oversize -d 'What becomes of a copy that does not fit the path [default: fragment; span: drop]' -r -f -a "fragment\t'Sent as fragments of the outer IP packet, which the collector puts together'
+truncate\t'Cut to what fits'
+drop\t'Not sent, and counted as too_big'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l gso -d 'What becomes of a TCP super-packet [default: fast]' -r -f -a "fast\t'Copied whole: every byte arrives; where the path has no room for the outer headers, the segments of the copy are smaller than those that were on the wire'
+wire\t'Cut into the segments that were on the wire, then copied'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l snaplen -d 'Keep the first bytes of each frame, 64 to 65535, or all [default: all]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none [default: none]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l group -d 'Share the flows with the other peers of this group, or none [default: none, every frame]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l force -d 'Send copies through a VPN even while an interface is mirrored that may carry its packets'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dry-run -d 'Say what would change, and change nothing'
@@ -220,6 +250,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l root -d 'Direc
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l force -d 'Mirror it even while copies leave through a VPN whose packets it may carry'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l dry-run -d 'Say what would change, and change nothing'

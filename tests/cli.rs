@@ -65,7 +65,7 @@ fn help_and_version_need_no_root_and_succeed() {
         let outcome = plain(&[command, "--help"]).ok();
         assert!(outcome.stdout.contains("Usage: ebmirror"), "{command}: {}", outcome.stdout);
     }
-    for hidden in ["geneve", "erspan", "filter", "generate"] {
+    for hidden in ["filter", "generate"] {
         assert!(!help.contains(hidden), "--help names {hidden}, which is not for users yet");
     }
 }
@@ -89,7 +89,8 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         (vec!["detach"], "<IFACE>"),
         (vec!["detach", "--all", "eth0"], "--all"),
         (vec!["peer", "del"], "<NAMES>"),
-        (vec!["peer", "add", "ids"], "--remote"),
+        (vec!["peer", "add", "ids"], "--tunnel"),
+        (vec!["peer", "add", "ids", "--tunnel", "l2tp"], "l2tp"),
         (peer_add(".ids", "192.0.2.1"), ".ids"),
         (peer_add(&name, "192.0.2.1"), "1 to 31"),
         (peer_add("ids", "224.0.0.1"), "multicast"),
@@ -97,10 +98,14 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         (peer_add("ids", "0.0.0.0"), "unspecified"),
         (peer_add("ids", "0.1.2.3"), "0.0.0.0/8"),
         (peer_add("ids", "240.0.0.1"), "reserved"),
-        (peer_add("ids", "2001:db8::1"), "IPv6"),
+        (peer_add("ids", "::"), "unspecified"),
+        (peer_add("ids", "ff02::1"), "multicast"),
+        (peer_add("ids", "fe80::1"), "link-local"),
+        (peer_add("ids", "fe80::1%eth0"), "link-local"),
+        (peer_add("ids", "2001:db8::1%eth0"), "--dev"),
+        (peer_add("ids", "::ffff:192.0.2.1"), "mapped"),
         (peer_add("ids", "collector"), "collector"),
         (peer_add("ids", "10.0.0"), "10.0.0"),
-        (vec!["peer", "add", "ids", "--tunnel", "geneve", "--remote", "192.0.2.1", "--vni", "1"], "geneve"),
         (vec!["peer", "add", "ids", "--tunnel", "vxlan", "--remote", "192.0.2.1", "--vni", "16777216"], "16777215"),
         (vec!["peer", "add", "ids", "--tunnel", "vxlan", "--remote", "192.0.2.1", "--vni=-1"], "-1"),
         (vec!["peer", "set", "ids", "--vni", "0x10"], "0x10"),
@@ -111,6 +116,22 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         (vec!["peer", "set", "ids", "--dscp", "64"], "0 to 63"),
         (vec!["peer", "set", "ids", "--dscp", "ef"], "ef"),
         (vec!["peer", "set", "ids", "--local", "224.0.0.1"], "multicast"),
+        (vec!["peer", "set", "ids", "--tunnel", "gre"], "--tunnel"),
+        (vec!["peer", "set", "ids", "--key", "4294967296"], "4294967295"),
+        (vec!["peer", "set", "ids", "--key", "seven"], "or none"),
+        (vec!["peer", "set", "ids", "--session", "1024"], "0 to 1023"),
+        (vec!["peer", "set", "ids", "--dev", "a/b"], "a/b"),
+        (vec!["peer", "set", "ids", "--oversize", "split"], "split"),
+        (vec!["peer", "set", "ids", "--gso", "slow"], "slow"),
+        (vec!["peer", "set", "ids", "--snaplen", "63"], "64 to 65535"),
+        (vec!["peer", "set", "ids", "--snaplen", "65536"], "64 to 65535"),
+        (vec!["peer", "set", "ids", "--snaplen", "0"], "or all"),
+        (vec!["peer", "set", "ids", "--rate", "10"], "10mbit"),
+        (vec!["peer", "set", "ids", "--rate", "10Mbit"], "10Mbit"),
+        (vec!["peer", "set", "ids", "--rate", "7kbit"], "at least 8kbit"),
+        (vec!["peer", "set", "ids", "--rate", "0pps"], "at least 1pps"),
+        (vec!["peer", "set", "ids", "--rate", "2tbit"], "at most 1tbit"),
+        (vec!["peer", "set", "ids", "--group", "a/b"], "a/b"),
         (vec!["stats", "--watch=0"], "0"),
         (vec!["stats", "--watch", "--reset"], "--reset"),
         (vec!["stats", "--reset", "eth0"], "--reset"),
@@ -127,6 +148,44 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{args:?}");
         assert!(outcome.stderr.contains("Commands:"), "{args:?}: {}", outcome.stderr);
         assert_eq!(plain(&[&["-j"], args].concat()).json()["error"]["code"], "usage", "{args:?}");
+    }
+}
+
+/// `peer add ids --tunnel T` and the words of the rest.
+fn of_tunnel<'a>(tunnel: &'a str, rest: &'a str) -> Vec<&'a str> {
+    ["peer", "add", "ids", "--tunnel", tunnel]
+        .into_iter()
+        .chain(rest.split(' ').filter(|word| !word.is_empty()))
+        .collect()
+}
+
+#[test]
+fn every_tunnel_has_its_own_options() {
+    for (tunnel, rest, message, hint) in [
+        ("vxlan", "--vni 1", "vxlan needs --remote", "--help"),
+        ("vxlan", "--remote 192.0.2.1", "vxlan needs --vni", "--help"),
+        ("geneve", "--remote 2001:db8::1", "geneve needs --vni", "--help"),
+        ("gre", "", "gre needs --remote", "--help"),
+        ("gre", "--key 7", "gre needs --remote", "--help"),
+        ("erspan2", "--remote 192.0.2.1", "erspan2 needs --session", "--help"),
+        ("erspan3", "--session 1", "erspan3 needs --remote", "--help"),
+        ("span", "", "span needs --dev", "--help"),
+        ("span", "--dev none", "span needs --dev", "--help"),
+        ("vxlan", "--remote 192.0.2.1 --vni 1 --key 1", "--key is for gre, not for vxlan", "--vni"),
+        ("geneve", "--remote 192.0.2.1 --vni 1 --session 1", "--session is for erspan2, erspan3, not", "--vni"),
+        ("gre", "--remote 192.0.2.1 --vni 1", "--vni is for vxlan, geneve, not for gre", "--key"),
+        ("gre", "--remote 192.0.2.1 --port 1", "--port is for vxlan, geneve, not for gre", "--key"),
+        ("erspan2", "--remote 192.0.2.1 --key 1", "--key is for gre, not for erspan2", "--session"),
+        ("erspan3", "--remote 192.0.2.1 --session 1 --port 1", "--port is for", "--session"),
+        ("span", "--dev eth0 --remote 192.0.2.1", "--remote is for vxlan, geneve, gre, erspan2, erspan3, not", "--dev"),
+        ("span", "--dev eth0 --local auto", "--local is for", "--dev"),
+        ("span", "--dev eth0 --ttl 1", "--ttl, --dscp is for", "--dev"),
+        ("span", "--dev eth0 --dscp 1", "--ttl, --dscp is for", "--dev"),
+        ("span", "--dev eth0 --vni 1", "--vni is for", "--dev"),
+        ("span", "--dev eth0 --key none", "--key is for", "--dev"),
+        ("span", "--dev eth0 --oversize fragment", "--oversize fragment is not for span", "truncate"),
+    ] {
+        fails(plain, &of_tunnel(tunnel, rest), 2, "usage", message, hint);
     }
 }
 
@@ -213,7 +272,8 @@ fn documents_have_the_keys_of_the_contract() {
     assert_eq!(
         peers[0],
         serde_json::json!({"name": "ids", "tunnel": "vxlan", "remote": "10.9.0.2", "local": "10.9.0.1", "local_auto": true,
-                           "vni": 1, "port": 4790, "ttl": 9, "dscp": 46})
+                           "vni": 1, "port": 4790, "ttl": 9, "dscp": 46, "dev": null, "group": null,
+                           "oversize": "fragment", "gso": "fast", "snaplen": null, "rate": null})
     );
     let stats = solo.json(&["stats"]);
     let row = &stats["interfaces"][0];
@@ -242,8 +302,8 @@ fn what_cannot_be_done_changes_nothing_and_says_why() {
     solo.script("ip tuntap add tun0 mode tun; ip route add 198.51.100.0/24 via 10.9.0.2");
     solo.ebmirror(&["attach", "eth0"]).ok();
     solo.ebmirror(&peer_add("ids", "10.9.0.2")).ok();
-    let (twice, own, far) = (peer_add("ids", "10.9.0.2"), peer_add("two", "10.9.0.1"), peer_add("two", "203.0.113.1"));
-    let (broadcast, loopback) = (peer_add("two", "10.9.0.255"), peer_add("two", "127.0.0.1"));
+    let (twice, far) = (peer_add("ids", "10.9.0.2"), peer_add("two", "203.0.113.1"));
+    let (broadcast, far6) = (peer_add("two", "10.9.0.255"), peer_add("two", "2001:db8::1"));
     let local = [&peer_add("two", "10.9.0.2")[..], &["--local", "10.99.0.1"]].concat();
     for (args, code, name, message, hint) in [
         (&["attach", "nope"][..], 4, "not_found", "nope", "ip link"),
@@ -264,9 +324,8 @@ fn what_cannot_be_done_changes_nothing_and_says_why() {
         (&["peer", "set", "ids", "--local", "10.99.0.1"], 2, "usage", "10.99.0.1", "ip address"),
         (&["unpin"], 6, "conflict", "eth0", "--force"),
         (&twice, 6, "conflict", "ids", "peer set"),
-        (&own, 7, "unsupported", "10.9.0.1", ""),
-        (&loopback, 7, "unsupported", "127.0.0.1", ""),
         (&far, 3, "failed", "no route to 203.0.113.1", "--local"),
+        (&far6, 3, "failed", "no route to 2001:db8::1", "--local"),
         (&broadcast, 2, "usage", "10.9.0.255", "unicast"),
         (&local, 2, "usage", "10.99.0.1", "ip address"),
     ] {
@@ -280,13 +339,13 @@ fn what_cannot_be_done_changes_nothing_and_says_why() {
 fn nothing_is_made_for_a_command_that_fails() {
     let solo = Solo::new();
     let before = solo.snapshot();
-    let own = peer_add("ids", "10.9.0.1");
+    let far = peer_add("ids", "203.0.113.1");
     for args in [
         &["attach", "nope"][..],
         &["run", "nope"],
         &["peer", "set", "ids", "--ttl", "1"],
         &["peer", "del", "ids"],
-        &own,
+        &far,
     ] {
         assert_ne!(solo.ebmirror(args).code, 0, "{args:?}");
         assert_same(&before, &solo.snapshot(), &format!("{args:?} made something"));

@@ -718,7 +718,7 @@ fn a_collector_behind_a_device_without_ethernet_gets_copies_or_nothing() {
     rig.tool(&rig.host, "ip address add 10.8.0.1/24 dev tun0");
     rig.tool(&rig.host, "ip link set dev tun0 up");
     rig.ebmirror(&["attach", "eth0"]).ok();
-    add_peer(&rig, "ids", "10.8.0.2", 42, &[]);
+    add_peer(&rig, "ids", "10.8.0.2", 42, &["--force"]);
     add_peer(&rig, "other", COLLECTOR, 43, &[]);
     let ethernet = client_to_host(&rig);
     let mut frames = udp_frames(&ethernet, 1..50, 300);

@@ -69,7 +69,10 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
         Command::Detach(args) => detach::run(args, &ctx()?),
         Command::Pin(args) => pin::run(args, &ctx()?),
         Command::Unpin(args) => unpin::run(args, &ctx()?),
-        Command::Peer(command) => peer::run(command, &ctx()?),
+        Command::Peer(command) => {
+            peer::check(command)?;
+            peer::run(command, &ctx()?)
+        }
         Command::Run(args) => run::run(args, &ctx()?),
         Command::Stats(args) => {
             let plan = stats::watched(args)?;

@@ -52,7 +52,9 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
         instance.reap()?;
         check_free(&instance, &links)?;
-        if let Err(error) = attach::attach_all(&instance, &links, &request) {
+        let attached = attach::check_underlay(&instance, &links, args.target.force)
+            .and_then(|()| attach::attach_all(&instance, &links, &request));
+        if let Err(error) = attached {
             if found == Found::Made {
                 // The first error is the one to tell.
                 let _ = instance.remove();

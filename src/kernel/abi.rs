@@ -1,9 +1,12 @@
 //! The types of the pinned maps, as the skeleton gives them, and their conversion from and to the model. Byte order
 //! and C's enums end here.
 
+mod peer;
+
 use std::mem::{size_of, size_of_val};
-use std::net::Ipv4Addr;
 use std::ptr;
+
+pub use peer::{peer, raw_peer};
 
 pub use super::skel::types::{
     ebm_active, ebm_config as Config, ebm_control as Control, ebm_counter, ebm_direction, ebm_gso, ebm_iface as Iface,
@@ -11,9 +14,7 @@ pub use super::skel::types::{
     ebm_peer_flag, ebm_peer_stats as RawPeerStats, ebm_reason, ebm_schema, ebm_tunnel,
 };
 use crate::model::interface::{Direction, Directions};
-use crate::model::peer::{Peer, Tunnel};
 use crate::model::stats::{Counter, Reason};
-use crate::model::{Code, Error, Result};
 
 /// The layout of the pinned maps that this program understands.
 pub const SCHEMA: u32 = ebm_schema::EBM_SCHEMA_CURRENT.0;
@@ -149,90 +150,14 @@ pub fn reason_of(number: u32) -> Option<Reason> {
     Reason::ALL.into_iter().find(|reason| reason_number(*reason) == number as usize)
 }
 
-fn address(ip: Ipv4Addr) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&ip.octets());
-    bytes
-}
-
-/// A peer as the datapath wants it.
-pub fn raw_peer(peer: &Peer, version: u32) -> RawPeer {
-    let mut raw = RawPeer::zeroed();
-    raw.version = version;
-    raw.flags = if peer.local_auto { ebm_peer_flag::EBM_PEER_FLAG_LOCAL_AUTO.0 } else { 0 };
-    raw.name[..peer.name.as_str().len()].copy_from_slice(peer.name.as_str().as_bytes());
-    raw.local = address(peer.local.ip());
-    raw.remote = address(peer.remote.ip());
-    raw.key = peer.vni.get();
-    raw.oversize = ebm_oversize::EBM_OVERSIZE_FRAGMENT.0 as u8;
-    raw.gso = ebm_gso::EBM_GSO_FAST.0 as u8;
-    raw.port_be = peer.port.get().to_be();
-    raw.tunnel = match peer.tunnel {
-        Tunnel::Vxlan => ebm_tunnel::EBM_TUNNEL_VXLAN.0 as u8,
-    };
-    raw.family = 4;
-    raw.ttl = peer.ttl.get();
-    raw.tos = peer.dscp.get() << 2;
-    raw
-}
-
 /// The text before the first zero byte.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
-/// A peer of the datapath. What no version of this program writes is damage.
-pub fn peer(raw: &RawPeer) -> Result<Peer> {
-    let name = text(&raw.name);
-    let damaged = |what: String| {
-        Error::new(Code::Damaged, format!("the pinned peer \"{name}\" is damaged: {what}"))
-            .hint("remove this instance with ebmirror unpin --force, and set it up again")
-    };
-    let ip = |bytes: [u8; 16]| Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]);
-    if u32::from(raw.tunnel) != ebm_tunnel::EBM_TUNNEL_VXLAN.0 || raw.family != 4 {
-        return Err(damaged(format!("tunnel {}, family {}", raw.tunnel, raw.family)));
-    }
-    Ok(Peer {
-        name: name.parse().map_err(damaged)?,
-        tunnel: Tunnel::Vxlan,
-        remote: ip(raw.remote).try_into().map_err(damaged)?,
-        local: ip(raw.local).try_into().map_err(damaged)?,
-        local_auto: raw.flags & ebm_peer_flag::EBM_PEER_FLAG_LOCAL_AUTO.0 != 0,
-        vni: raw.key.to_string().parse().map_err(damaged)?,
-        port: u16::from_be(raw.port_be).to_string().parse().map_err(damaged)?,
-        ttl: raw.ttl.to_string().parse().map_err(damaged)?,
-        dscp: (raw.tos >> 2).to_string().parse().map_err(damaged)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_comes_back_from_the_datapath_as_it_went_in() {
-        let before = Peer {
-            name: "ids".parse().unwrap(),
-            tunnel: Tunnel::Vxlan,
-            remote: "10.1.2.3".parse().unwrap(),
-            local: "192.0.2.1".parse().unwrap(),
-            local_auto: true,
-            vni: "16777215".parse().unwrap(),
-            port: "4789".parse().unwrap(),
-            ttl: "1".parse().unwrap(),
-            dscp: "63".parse().unwrap(),
-        };
-        let raw = raw_peer(&before, 7);
-        assert_eq!(raw.port_be.to_ne_bytes(), [0x12, 0xb5], "wire order");
-        assert_eq!(raw.tos, 63 << 2);
-        assert_eq!(peer(&raw).unwrap(), before);
-        assert_eq!(RawPeer::from_bytes(raw.bytes()).unwrap().bytes(), raw.bytes());
-    }
-
-    #[test]
-    fn a_peer_that_nobody_wrote_is_damage() {
-        assert_eq!(peer(&RawPeer::zeroed()).unwrap_err().code, Code::Damaged);
-    }
 
     #[test]
     fn statistics_are_counters_and_nothing_else() {

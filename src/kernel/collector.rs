@@ -1,151 +1,299 @@
 //! What the kernel knows about the way to a collector: route, device, neighbour.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::abi::PEERS;
 use super::instance::Instance;
-use super::netlink::{Link, Netlink, RouteKind};
-use crate::model::peer::{Peer, UnicastAddr};
+use super::netlink::{Link, NeighbourState, Netlink, Route, RouteKind};
+use super::stage;
+use crate::model::interface::InterfaceName;
+use crate::model::peer::{Device, Peer, UnicastAddr, Way};
+use crate::model::tunnel::{ETHERNET_HEADER, Oversize};
 use crate::model::{Code, Error, Result};
+
+/// ARPHRD_ETHER of <linux/if_arp.h>: the devices that ask for neighbours.
+const ETHERNET: u16 = 1;
+/// The stage's device for taps on interfaces without an Ethernet header.
+const LAYER3: &str = "ebm2";
+/// Kinds of devices that hide a packet in another one, which comes out without a mark.
+const VPN: [&str; 2] = ["wireguard", "tun"];
 
 /// The way to a collector as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Path {
     /// The output device.
     pub device: String,
+    /// It is up, and has carrier.
+    pub up: bool,
+    /// The collector is on this host.
+    pub on_host: bool,
     /// The gateway; null when the collector is on the link.
     pub gateway: Option<IpAddr>,
     /// The source address that the route chooses.
     pub source: Option<IpAddr>,
     /// IP bytes that fit.
     pub mtu: u32,
-    /// Whose MAC address is needed: the gateway's or the collector's.
-    pub neighbour: IpAddr,
-    /// The kernel's state of that neighbour, in iproute2's words; `NONE` when it does not know it.
-    pub neighbour_state: String,
+    /// Whose MAC address is needed: the gateway's or the collector's; null for span, which needs none.
+    pub neighbour: Option<IpAddr>,
+    /// The kernel's state of that neighbour, in iproute2's words; `NONE` when it does not know it, `NOARP` on devices
+    /// without neighbours.
+    pub neighbour_state: Option<String>,
     /// Its MAC address.
     pub neighbour_mac: Option<String>,
     /// Whether packets can be sent to it now.
     pub reachable: bool,
+    #[serde(skip)]
+    ifindex: u32,
+    #[serde(skip)]
+    kind: Option<String>,
 }
 
 impl Path {
-    /// Whether the kernel has asked for the neighbour and got no answer.
-    pub fn is_silent(&self) -> bool {
-        ["INCOMPLETE", "FAILED"].contains(&self.neighbour_state.as_str())
+    /// A neighbour that the kernel has asked for, and that has not answered; with the question.
+    pub fn silent(&self) -> Option<(IpAddr, &'static str)> {
+        let state = self.neighbour_state.as_deref()?;
+        self.neighbour.filter(|_| ["INCOMPLETE", "FAILED"].contains(&state)).map(|ip| (ip, question(ip)))
     }
 
-    /// What this path is too small for, of the frames of a device with this MTU; None when all of them fit.
-    pub fn too_small_for(&self, device: &Link) -> Option<String> {
-        let needed = device.mtu.saturating_add(OVERHEAD);
-        (needed > self.mtu && !device.loopback).then(|| {
+    /// The same, when the kernel has given up.
+    pub fn failed(&self) -> Option<(IpAddr, &'static str)> {
+        self.silent().filter(|_| self.neighbour_state.as_deref() == Some("FAILED"))
+    }
+
+    /// What this path is too small for, of the frames of a device with this MTU, and what becomes of them; None when all of
+    /// them fit.
+    pub fn too_small_for(&self, peer: &Peer, device: &Link) -> Option<String> {
+        let overhead = peer.outer().map_or(ETHERNET_HEADER, |outer| outer.encap.overhead(outer.remote.ip()));
+        let kept = peer.snaplen.map_or(u32::MAX, |snaplen| snaplen.get());
+        let longest = device.mtu.saturating_add(ETHERNET_HEADER).min(kept);
+        // Of the frame, its Ethernet header included.
+        let fits = self.mtu.saturating_add(ETHERNET_HEADER).saturating_sub(overhead);
+        let needed = longest.saturating_add(overhead - ETHERNET_HEADER);
+        let fate = match peer.oversize {
+            Oversize::Fragment => "leave as IP fragments, which takes time here and at the collector",
+            Oversize::Truncate => "are cut",
+            Oversize::Drop => "are lost as too_big",
+        };
+        (longest > fits && !device.loopback).then(|| {
             format!(
-                "{} has MTU {} and {} has {}: frames of more than {} bytes are lost as too_big; ip link set {} mtu {needed} \
-                 where the network allows it",
-                device.name,
-                device.mtu,
-                self.device,
-                self.mtu,
-                self.mtu.saturating_sub(OVERHEAD) + ETHERNET_HEADER,
-                self.device,
+                "{} has MTU {} and {} has {}: frames of more than {fits} bytes {fate}; ip link set {} mtu {needed} where the \
+                 network allows it",
+                device.name, device.mtu, self.device, self.mtu, self.device,
             )
         })
     }
 }
 
-/// What the outer headers add to an IP packet: inner Ethernet 14, IPv4 20, UDP 8, VXLAN 8.
-const OVERHEAD: u32 = 50;
-const ETHERNET_HEADER: u32 = 14;
-
-/// The way to a peer, from the source address that is fixed, if one is.
-pub fn path_to(netlink: &Netlink, peer: &Peer) -> Result<Option<Path>> {
-    path(netlink, peer.remote.ip(), (!peer.local_auto).then(|| peer.local.ip()))
+fn question(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "ARP" } else { "neighbour discovery" }
 }
 
-/// The way to this address. None when the kernel has no route.
-pub fn path(netlink: &Netlink, remote: Ipv4Addr, local: Option<Ipv4Addr>) -> Result<Option<Path>> {
-    let route = match netlink.route_get(remote.into(), local.map(IpAddr::V4), None) {
-        Ok(route) if route.kind == RouteKind::Unicast => route,
-        Ok(_) => return Ok(None),
-        Err(error) if is_no_route(error.raw_os_error()) => return Ok(None),
-        Err(error) => return Err(error.context(&format!("look up the route to {remote}"))),
-    };
-    let device = netlink.link_by_index(route.oif).map_err(|error| error.context("look at the output device"))?;
-    let Some(device) = device else { return Ok(None) };
-    let wanted = route.gateway.unwrap_or(remote.into());
+/// The way to a peer. None when the kernel has no route, or the peer's device is gone.
+pub fn path_to(netlink: &Netlink, peer: &Peer) -> Result<Option<Path>> {
+    match &peer.way {
+        Way::Span(device) => Ok(link(netlink, device.ifindex)?
+            .map(|link| Path { reachable: link.up && link.lower_up, ..path_through(link) })),
+        Way::Tunnel(outer) => path(netlink, outer.remote, outer.dev.as_ref(), outer.fixed_local()),
+    }
+}
+
+/// What can be told without a neighbour.
+fn path_through(device: Link) -> Path {
+    Path {
+        up: device.up && device.lower_up,
+        on_host: false,
+        gateway: None,
+        source: None,
+        mtu: device.mtu,
+        neighbour: None,
+        neighbour_state: None,
+        neighbour_mac: None,
+        reachable: false,
+        ifindex: device.ifindex,
+        kind: device.kind,
+        device: device.name,
+    }
+}
+
+fn path(
+    netlink: &Netlink,
+    remote: UnicastAddr,
+    dev: Option<&Device>,
+    local: Option<UnicastAddr>,
+) -> Result<Option<Path>> {
+    let Some(route) = route(netlink, remote, dev, local)? else { return Ok(None) };
+    let Some(device) = link(netlink, route.oif)? else { return Ok(None) };
+    let wanted = route.gateway.unwrap_or(remote.ip());
+    let has_neighbours = device.hw_type == ETHERNET;
     let known = netlink
         .neighbour(route.oif, wanted)
-        .map_err(|error| error.context(&format!("look up the neighbour {wanted}")))?;
+        .map_err(|error| error.context(&format!("look up the neighbour {wanted}")))?
+        .filter(|_| has_neighbours);
     let mac = known.as_ref().and_then(|neighbour| neighbour.mac);
+    let state = match known {
+        Some(neighbour) => neighbour.state,
+        None if has_neighbours => NeighbourState::None,
+        None => NeighbourState::Noarp,
+    };
     Ok(Some(Path {
+        on_host: route.kind == RouteKind::Local,
         // The datapath's look-up is a forwarder's, which obeys a route's MTU only when it is locked.
         mtu: route.mtu.filter(|_| route.mtu_locked).unwrap_or(device.mtu).min(device.mtu),
-        device: device.name,
         gateway: route.gateway,
         source: route.prefsrc,
-        neighbour: wanted,
-        neighbour_state: known.map_or_else(|| "NONE".to_owned(), |neighbour| neighbour.state.to_string()),
+        neighbour: Some(wanted),
+        neighbour_state: Some(state.to_string()),
         neighbour_mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
-        reachable: mac.is_some(),
+        reachable: mac.is_some() || !has_neighbours,
+        ..path_through(device)
     }))
 }
 
-/// Refusals of the route table, not failures of the look-up.
-fn is_no_route(errno: Option<i32>) -> bool {
-    matches!(errno, Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL))
+/// The route to a collector. None when there is none, or one that leads to no single host.
+fn route(
+    netlink: &Netlink,
+    remote: UnicastAddr,
+    dev: Option<&Device>,
+    local: Option<UnicastAddr>,
+) -> Result<Option<Route>> {
+    match netlink.route_get(remote.ip(), local.map(UnicastAddr::ip), dev.map(|device| device.ifindex)) {
+        Ok(route) if [RouteKind::Unicast, RouteKind::Local].contains(&route.kind) => Ok(Some(route)),
+        Ok(_) => Ok(None),
+        Err(error) if is_no_route(error.raw_os_error()) => Ok(None),
+        Err(error) => Err(error.context(&format!("look up the route to {remote}"))),
+    }
 }
 
-/// The address from which copies to this collector leave. Errors: no route, an address of this host itself.
-pub fn choose_local(netlink: &Netlink, remote: UnicastAddr) -> Result<UnicastAddr> {
-    check_remote(netlink, remote)?;
-    let source = path(netlink, remote.ip(), None)?.and_then(|path| path.source);
+/// Refusals of the route table, not failures of the look-up; ENODEV: the device that the user wants is gone.
+fn is_no_route(errno: Option<i32>) -> bool {
+    matches!(
+        errno,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL | libc::ENODEV | libc::ENETDOWN)
+    )
+}
+
+fn link(netlink: &Netlink, ifindex: u32) -> Result<Option<Link>> {
+    netlink.link_by_index(ifindex).map_err(|error| error.context("look at the output device"))
+}
+
+/// The address from which copies to this collector leave.
+pub fn choose_local(netlink: &Netlink, remote: UnicastAddr, dev: Option<&Device>) -> Result<UnicastAddr> {
+    let source = route(netlink, remote, dev, None)?.and_then(|route| match (route.prefsrc, route.kind) {
+        (None, RouteKind::Local) => Some(remote.ip()),
+        (source, _) => source,
+    });
+    let through = dev.map_or_else(String::new, |device| format!(" through {device}"));
     match source {
-        Some(IpAddr::V4(ip)) => ip.try_into().map_err(Error::usage),
-        _ => Err(Error::new(Code::Failed, format!("there is no route to {remote}")).hint(
+        Some(ip) => UnicastAddr::try_from(ip).map_err(|why| {
+            Error::new(Code::Failed, format!("the route to {remote}{through} has no usable source address: {why}"))
+                .hint("give the host an address there, or name one with --local")
+        }),
+        None => Err(Error::new(Code::Failed, format!("there is no route to {remote}{through}")).hint(
             "add a route, or give the source address with --local (ip route get shows what the kernel would do)",
         )),
     }
 }
 
-/// Refuses what is no single other host on this host's networks: broadcast addresses, its own addresses.
-pub fn check_remote(netlink: &Netlink, remote: UnicastAddr) -> Result<()> {
-    match netlink.route_get(remote.ip().into(), None, None).map(|route| route.kind) {
-        Ok(RouteKind::Local) => Err(Error::new(Code::Unsupported, format!("{remote} is an address of this host"))
-            .hint("this version sends copies to other hosts alone")),
-        Ok(RouteKind::Broadcast) => {
+/// Refuses what is no single host on this host's networks. Whether it is this host itself.
+pub fn check_remote(netlink: &Netlink, remote: UnicastAddr, dev: Option<&Device>) -> Result<bool> {
+    match netlink.route_get(remote.ip(), None, None).map(|route| (route.kind, route.oif)) {
+        Ok((RouteKind::Local, oif)) => match dev.filter(|device| device.ifindex != oif) {
+            None => Ok(true),
+            Some(device) => {
+                Err(Error::usage(format!("{remote} is an address of this host, and is not reached through {device}"))
+                    .hint("leave --dev out (peer set: --dev none): copies go through lo"))
+            }
+        },
+        Ok((RouteKind::Broadcast, _)) => {
             Err(Error::usage(format!("{remote} is a broadcast address of this host's networks"))
                 .hint("give the unicast address of one host"))
         }
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
 /// Refuses a source address that this host does not have: collectors' answers would go astray.
-pub fn check_local(netlink: &Netlink, local: UnicastAddr) -> Result<()> {
-    match netlink.route_get(local.ip().into(), None, None) {
+pub fn check_local(netlink: &Netlink, local: UnicastAddr, remote: UnicastAddr) -> Result<()> {
+    if !local.same_family(remote) {
+        return Err(Error::usage(format!("{local} and {remote} are of different families"))
+            .hint("both IPv4 or both IPv6; without --local the route chooses"));
+    }
+    match netlink.route_get(local.ip(), None, None) {
         Ok(route) if route.kind == RouteKind::Local => Ok(()),
         _ => Err(Error::usage(format!("{local} is no address of this host"))
             .hint("ip address lists them; without --local the route chooses")),
     }
 }
 
+/// The device of this name, for copies to leave through.
+pub fn output_device(netlink: &Netlink, name: &InterfaceName, span: bool) -> Result<Device> {
+    let found = netlink.link_by_name(name.as_str()).map_err(|error| error.context(&format!("look for {name}")))?;
+    let Some(device) = found else {
+        return Err(Error::new(Code::NotFound, format!("there is no interface {name} in this network namespace"))
+            .hint("ip link lists them; -n NS looks in another namespace"));
+    };
+    if stage::is_stage_name(&device.name) || device.name == LAYER3 {
+        return Err(Error::new(Code::Conflict, format!("{} is ebmirror's own stage device", device.name))
+            .hint("name the device through which the copies are to leave"));
+    }
+    if span && device.loopback {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("{} is the loopback device: this host would receive the copies itself", device.name),
+        )
+        .hint("name a device with a collector behind it; a veth pair leads to one on this host"));
+    }
+    if span && device.hw_type != ETHERNET {
+        let message = format!("{} has no Ethernet header (device type {})", device.name, device.hw_type);
+        return Err(Error::new(Code::Unsupported, message).hint("span takes Ethernet devices alone"));
+    }
+    Ok(Device { ifindex: device.ifindex, name: Some(device.name) })
+}
+
+/// Refuses to send copies through a VPN while an interface is mirrored that may carry the VPN's own packets: the copies come
+/// back through it without their mark and in a form that cannot be recognised, and are copied again.
+pub fn check_underlay<'a>(
+    netlink: &Netlink,
+    peers: impl IntoIterator<Item = &'a Peer>,
+    mirrored: &[Link],
+) -> Result<()> {
+    for peer in peers {
+        let Some(path) = path_to(netlink, peer)? else { continue };
+        let Some(kind) = path.kind.as_deref().filter(|kind| VPN.contains(kind)) else { continue };
+        // A mirrored VPN device shows its packets as they are: what leaves through it with our mark is recognised.
+        if let Some(other) = mirrored.iter().find(|link| link.ifindex != path.ifindex) {
+            return Err(Error::new(
+                Code::Conflict,
+                format!(
+                    "copies to the peer {} would leave through {} ({kind}) while {} is mirrored",
+                    peer.name, path.device, other.name
+                ),
+            )
+            .hint(format!(
+                "if {} carries the packets of that VPN, every copy is copied again, without end, and no filter can tell; \
+                 where it does not, add --force",
+                other.name
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Asks the kernel to resolve the neighbour now, so that the first copy finds it. Failing is no error: the datapath
 /// probes by itself.
 pub fn resolve(netlink: &Netlink, peer: &Peer) -> Result<()> {
-    if let Ok(route) = netlink.route_get(peer.remote.ip().into(), None, None)
+    if let Some(outer) = peer.outer()
+        && let Ok(Some(route)) = route(netlink, outer.remote, outer.dev.as_ref(), outer.fixed_local())
         && route.kind == RouteKind::Unicast
     {
         // Devices without neighbours (tun) refuse.
-        let _ = netlink.neighbour_resolve(route.oif, route.gateway.unwrap_or(peer.remote.ip().into()));
+        let _ = netlink.neighbour_resolve(route.oif, route.gateway.unwrap_or(outer.remote.ip()));
     }
     Ok(())
 }
 
 /// The same for all peers.
 pub fn resolve_all(instance: &Instance) -> Result<()> {
-    let peers = instance.peers()?;
-    debug_assert!(peers.len() == PEERS);
-    peers.iter().flatten().try_for_each(|peer| resolve(instance.netlink(), peer))
+    instance.peers()?.iter().flatten().try_for_each(|peer| resolve(instance.netlink(), peer))
 }

@@ -1,8 +1,10 @@
 //! `ebmirror attach`: mirror interfaces.
 
 mod report;
+mod ways;
 
 use report::{Attached, Row};
+pub(super) use ways::check_underlay;
 
 use super::{Ctx, devices};
 use crate::kernel::attach::Request;
@@ -35,6 +37,9 @@ pub struct Target {
     /// Kernel hook to use
     #[arg(long, value_enum, default_value_t = ModeChoice::Auto)]
     pub mode: ModeChoice,
+    /// Mirror it even while copies leave through a VPN whose packets it may carry
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `attach`.
@@ -65,10 +70,12 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     check(&links, &request)?;
     let stops_after = args.duration.map(|span| span.to_string());
     if ctx.dry_run {
-        return dry_run(ctx, &links, &request, stops_after);
+        return dry_run(ctx, &links, &request, args.target.force, stops_after);
     }
     let (instance, found) = Instance::open_or_create(&ctx.place, request.mode)?;
-    let changed = match attach_all(&instance, &links, &request) {
+    let attached =
+        check_underlay(&instance, &links, args.target.force).and_then(|()| attach_all(&instance, &links, &request));
+    let changed = match attached {
         Ok(changed) => changed || found != Found::Whole,
         Err(error) => {
             if found == Found::Made {
@@ -96,11 +103,7 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
         }
     }
     // What is attached is attached: from here on problems are warnings.
-    for peer in instance.peers().iter().flatten().flatten() {
-        if let Ok(Some(path)) = collector::path_to(instance.netlink(), peer) {
-            report.warnings.extend(links.iter().filter_map(|link| path.too_small_for(link)));
-        }
-    }
+    report.warnings.extend(ways::warnings(&instance, &links));
     report.warnings.dedup();
     if let Err(error) = collector::resolve_all(&instance) {
         report.warnings.push(format!("the collectors' neighbours could not be asked for: {error}"));
@@ -159,12 +162,19 @@ pub(super) fn check(links: &[Link], request: &Request) -> Result<()> {
     Ok(())
 }
 
-fn dry_run(ctx: &Ctx, links: &[Link], request: &Request, stops_after: Option<String>) -> Result<Box<dyn Report>> {
+fn dry_run(
+    ctx: &Ctx,
+    links: &[Link],
+    request: &Request,
+    force: bool,
+    stops_after: Option<String>,
+) -> Result<Box<dyn Report>> {
     let instance = Instance::open(&ctx.place, Access::Read)?;
     let mut report =
         Attached { attached: Vec::new(), changed: false, dry_run: true, stops_after, warnings: Vec::new() };
-    if instance.is_none() {
-        stage::check_free(&open_netlink()?)?;
+    match &instance {
+        None => stage::check_free(&open_netlink()?)?,
+        Some(instance) => check_underlay(instance, links, force)?,
     }
     for link in links {
         let (would, request) = match &instance {

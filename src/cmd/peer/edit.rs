@@ -1,38 +1,31 @@
 //! `peer add`, `peer set`, `peer del`.
 
-use super::{Add, Change, Del, Local, Options, Peers, Set};
+use super::report::{Change, Peers};
+use super::{Add, Del, Set, wanted, warn};
 use crate::cmd::Ctx;
 use crate::kernel::collector;
 use crate::kernel::instance::{Found, Instance, open_netlink};
-use crate::kernel::netlink::{Link, Netlink};
-use crate::kernel::peers::{Slots, find, free_slot};
+use crate::kernel::netlink::Link;
+use crate::kernel::peers::{Slots, check_names, find, free_slot};
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::interface::ModeChoice;
-use crate::model::peer::{Dscp, Peer, PeerName, UnicastAddr};
+use crate::model::peer::{Peer, PeerName};
 use crate::model::{Code, Error, Result};
 use crate::output::Report;
 
 /// Adds a peer. The first one makes the instance.
 pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let netlink = open_netlink()?;
-    collector::check_remote(&netlink, args.remote)?;
-    let (local, local_auto) = local(&netlink, args.remote, &args.options, true)?;
-    let new = Peer {
-        name: args.name.clone(),
-        tunnel: args.tunnel,
-        remote: args.remote,
-        local,
-        local_auto,
-        vni: args.vni,
-        port: args.options.port.unwrap_or_else(|| args.tunnel.default_port()),
-        ttl: args.options.ttl.unwrap_or_default(),
-        dscp: args.options.dscp.unwrap_or(Dscp::BEST_EFFORT),
-    };
-    let place = |slots: &mut Slots| -> Result<()> {
+    let new = wanted::new(&netlink, args)?;
+    let place = |slots: &mut Slots, attached: &[Link]| -> Result<()> {
         if find(slots, &new.name).is_some() {
             return Err(Error::new(Code::Conflict, format!("there is a peer {} already", new.name))
                 .hint(format!("change it with ebmirror peer set {}, or choose another name", new.name)));
+        }
+        check_names(slots, &new)?;
+        if !args.options.force {
+            collector::check_underlay(&netlink, [&new], attached)?;
         }
         let slot = free_slot(slots)?;
         slots[slot] = Some(new.clone());
@@ -48,26 +41,24 @@ pub fn add(args: &Add, ctx: &Ctx) -> Result<Box<dyn Report>> {
                 [const { None }; _]
             }
         };
-        place(&mut slots)?;
+        place(&mut slots, &attached)?;
         (slots, attached)
     } else {
         let (instance, found) = Instance::open_or_create(&ctx.place, ModeChoice::Auto)?;
-        let added = instance.peers().and_then(|mut slots| {
-            place(&mut slots)?;
+        let added = instance.devices().and_then(|attached| {
+            let mut slots = instance.peers()?;
+            place(&mut slots, &attached)?;
             collector::resolve(&netlink, &new)?;
             instance.replace_peers(&slots)?;
-            Ok(slots)
+            Ok((slots, attached))
         });
-        if let Err(error) = added {
-            if found == Found::Made {
-                // The first error is the one to tell.
-                let _ = instance.remove();
-            }
-            return Err(error);
+        if added.is_err() && found == Found::Made {
+            // The first error is the one to tell.
+            let _ = instance.remove();
         }
-        (added?, instance.devices()?)
+        added?
     };
-    let warnings = warn(&netlink, &attached, &slots, &new)?;
+    let warnings = warn::about(&netlink, &attached, &slots, &new)?;
     report("peer-add", "added", vec![new], true, ctx, warnings)
 }
 
@@ -79,17 +70,12 @@ pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let slot = find(&slots, &args.name).ok_or_else(|| no_peer(&args.name))?;
     let Some(old) = slots[slot].clone() else { return Err(no_peer(&args.name)) };
 
-    let mut new = old.clone();
-    new.vni = args.vni.unwrap_or(old.vni);
-    new.port = args.options.port.unwrap_or(old.port);
-    new.ttl = args.options.ttl.unwrap_or(old.ttl);
-    new.dscp = args.options.dscp.unwrap_or(old.dscp);
-    if let Some(remote) = args.remote {
-        collector::check_remote(&netlink, remote)?;
-        new.remote = remote;
-    }
-    if args.options.local.is_some() || (args.remote.is_some() && old.local_auto) {
-        (new.local, new.local_auto) = local(&netlink, new.remote, &args.options, old.local_auto)?;
+    let new = wanted::changed(&netlink, &old, args)?;
+    check_names(&slots, &new)?;
+    let attached = instance.devices()?;
+    // What was allowed once is not asked for again.
+    if !args.options.force && new.way_differs(&old) {
+        collector::check_underlay(&netlink, [&new], &attached)?;
     }
     let changed = new != old;
     slots[slot] = Some(new.clone());
@@ -97,7 +83,7 @@ pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
         collector::resolve(&netlink, &new)?;
         instance.replace_peers(&slots)?;
     }
-    let warnings = warn(&netlink, &instance.devices()?, &slots, &new)?;
+    let warnings = warn::about(&netlink, &attached, &slots, &new)?;
     report("peer-set", "set", vec![new], changed, ctx, warnings)
 }
 
@@ -121,40 +107,6 @@ pub fn del(args: &Del, ctx: &Ctx) -> Result<Box<dyn Report>> {
 
 fn open(ctx: &Ctx) -> Result<Option<Instance>> {
     if ctx.dry_run { Instance::open(&ctx.place, Access::Read) } else { Instance::open_mended(&ctx.place) }
-}
-
-/// The source address, and whether the route chose it.
-fn local(netlink: &Netlink, remote: UnicastAddr, options: &Options, auto: bool) -> Result<(UnicastAddr, bool)> {
-    match options.local {
-        Some(Local::Address(local)) => {
-            collector::check_local(netlink, local)?;
-            Ok((local, false))
-        }
-        Some(Local::Auto) => Ok((collector::choose_local(netlink, remote)?, true)),
-        None => Ok((collector::choose_local(netlink, remote)?, auto)),
-    }
-}
-
-/// What is allowed, and probably not meant.
-fn warn(netlink: &Netlink, attached: &[Link], slots: &Slots, new: &Peer) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    let same =
-        |peer: &&Peer| peer.name != new.name && (peer.remote, peer.port, peer.vni) == (new.remote, new.port, new.vni);
-    if let Some(other) = slots.iter().flatten().find(same) {
-        warnings
-            .push(format!("{} gets every frame twice: the peer {} has the same destination", new.remote, other.name));
-    }
-    match collector::path_to(netlink, new)? {
-        None => warnings.push(format!("there is no route to {} now: copies are lost as no_route", new.remote)),
-        Some(path) => {
-            if path.neighbour_state == "FAILED" {
-                let (neighbour, device) = (path.neighbour, &path.device);
-                warnings.push(format!("{neighbour} does not answer ARP on {device}: copies are lost as no_neighbour"));
-            }
-            warnings.extend(attached.iter().filter_map(|device| path.too_small_for(device)));
-        }
-    }
-    Ok(warnings)
 }
 
 pub(super) fn no_peer(name: &PeerName) -> Error {

@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
-use super::Peers;
 use super::edit::no_peer;
+use super::report::Peers;
+use super::warn::ZERO_CHECKSUMS;
 use crate::cmd::Ctx;
 use crate::kernel::collector::{self, Path};
 use crate::kernel::instance::Instance;
 use crate::kernel::peers::find;
 use crate::kernel::pins::Access;
 use crate::model::Result;
-use crate::model::peer::{Peer, PeerName};
+use crate::model::peer::{Peer, PeerName, Way};
 use crate::model::stats::{Counter, LastLoss, PeerCounters};
 use crate::output::{JsonStyle, Report, document};
 
@@ -28,10 +29,12 @@ pub fn list(ctx: &Ctx) -> Result<Box<dyn Report>> {
 #[derive(Serialize)]
 struct Shown {
     peer: Peer,
-    /// null: there is no route.
+    /// null: there is no route, or the device is gone.
     path: Option<Path>,
     last_loss: Option<LastLoss>,
     counters: PeerCounters,
+    /// What the collector needs, and what others changed.
+    notes: Vec<String>,
 }
 
 /// One peer.
@@ -49,7 +52,83 @@ pub fn show(name: &PeerName, ctx: &Ctx) -> Result<Box<dyn Report>> {
         .map(|row| row.counters)
         .unwrap_or_default();
     let last_loss = instance.last_loss(slot as u32)?;
-    Ok(Box::new(Shown { peer, path, last_loss, counters }))
+    let mut notes: Vec<String> = Vec::new();
+    if peer.needs_zero_checksums() {
+        notes.push(ZERO_CHECKSUMS.to_owned());
+    }
+    for device in instance.devices()? {
+        notes.extend(path.as_ref().and_then(|path| path.too_small_for(&peer, &device)));
+    }
+    Ok(Box::new(Shown { peer, path, last_loss, counters, notes }))
+}
+
+impl Shown {
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let peer = &self.peer;
+        let or = |text: Option<String>, none: &str| text.unwrap_or_else(|| none.to_owned());
+        let mut lines = vec![("peer", peer.name.to_string())];
+        lines.push(("group", or(peer.group.as_ref().map(ToString::to_string), "none: every frame")));
+        match &peer.way {
+            Way::Span(device) => lines.push(("tunnel", format!("none: plain frames to the device {device}"))),
+            Way::Tunnel(outer) => {
+                let id = outer.encap.id().map_or_else(|| " without a key".to_owned(), |id| format!(" {id}"));
+                lines.push(("tunnel", format!("{}{id}", peer.tunnel())));
+                let port = outer.encap.port().map_or_else(String::new, |port| format!(" port {port}"));
+                lines.push(("remote", format!("{}{port}", outer.remote)));
+                let auto = if outer.local_auto { " (the route's choice)" } else { "" };
+                lines.push(("local", format!("{}{auto}", outer.local)));
+                let dev = outer.dev.as_ref().map_or_else(String::new, |dev| format!(", dev {dev}"));
+                lines.push(("outer header", format!("TTL {}, DSCP {}{dev}", outer.ttl, outer.dscp)));
+            }
+        }
+        let snaplen = peer.snaplen.map(|snaplen| format!("{snaplen} bytes of each frame"));
+        lines.push(("oversize", peer.oversize.to_string()));
+        lines.push(("gso", peer.gso.to_string()));
+        lines.push(("snaplen", or(snaplen, "all")));
+        lines.push(("rate", or(peer.rate.map(|rate| format!("{rate} at most")), "no limit")));
+        lines
+    }
+
+    fn path(&self) -> Vec<(&'static str, String)> {
+        let Some(path) = &self.path else {
+            return match &self.peer.way {
+                Way::Tunnel(_) => vec![("route", "none: copies are lost as no_route".to_owned())],
+                Way::Span(device) => vec![("device", format!("{device} is gone: every copy is lost"))],
+            };
+        };
+        let state = if path.up { "up" } else { "DOWN, or without carrier" };
+        let device = ("device", format!("{} {state}, MTU {}", path.device, path.mtu));
+        let Some(neighbour) = path.neighbour else { return vec![device] };
+        let via = match (path.on_host, path.gateway) {
+            (true, _) => "this host itself".to_owned(),
+            (false, Some(gateway)) => format!("via {gateway}"),
+            (false, None) => "on link".to_owned(),
+        };
+        let mac = path.neighbour_mac.as_deref().unwrap_or("no MAC address");
+        let known = path.neighbour_state.as_deref().unwrap_or("NONE");
+        vec![
+            ("route", format!("dev {} {via}, MTU {}", path.device, path.mtu)),
+            device,
+            ("neighbour", format!("{neighbour} {known} {mac}")),
+        ]
+    }
+
+    fn counters(&self) -> Vec<(&'static str, String)> {
+        let counter = |counter: &Counter| format!("{} packets, {} bytes", counter.packets, counter.bytes);
+        let mut lines = vec![
+            ("selected", counter(&self.counters.selected)),
+            ("sent", counter(&self.counters.sent)),
+            ("truncated", counter(&self.counters.truncated)),
+            ("lost", counter(&self.counters.lost)),
+        ];
+        for (reason, lost) in self.counters.reasons.iter().filter(|(_, lost)| lost.packets > 0) {
+            lines.push(("", format!("{reason}: {}", counter(lost))));
+        }
+        if let Some(last) = &self.last_loss {
+            lines.push(("last loss", format!("{}, {:.1} s ago", last.reason, last.seconds_ago)));
+        }
+        lines
+    }
 }
 
 impl Report for Shown {
@@ -58,33 +137,8 @@ impl Report for Shown {
     }
 
     fn text(&self) -> String {
-        let peer = &self.peer;
-        let counter = |counter: &Counter| format!("{} packets, {} bytes", counter.packets, counter.bytes);
-        let mut lines = vec![
-            ("peer", peer.name.to_string()),
-            ("tunnel", format!("{} VNI {}", peer.tunnel, peer.vni)),
-            ("remote", format!("{} port {}", peer.remote, peer.port)),
-            ("local", format!("{}{}", peer.local, if peer.local_auto { " (the route's choice)" } else { "" })),
-            ("outer header", format!("TTL {}, DSCP {}", peer.ttl, peer.dscp)),
-        ];
-        match &self.path {
-            None => lines.push(("route", "none: copies are lost as no_route".to_owned())),
-            Some(path) => {
-                let via = path.gateway.map_or_else(|| "on link".to_owned(), |gateway| format!("via {gateway}"));
-                lines.push(("route", format!("dev {} {via}, MTU {}", path.device, path.mtu)));
-                let mac = path.neighbour_mac.as_deref().unwrap_or("no MAC address");
-                lines.push(("neighbour", format!("{} {} {mac}", path.neighbour, path.neighbour_state)));
-            }
-        }
-        lines.push(("selected", counter(&self.counters.selected)));
-        lines.push(("sent", counter(&self.counters.sent)));
-        lines.push(("lost", counter(&self.counters.lost)));
-        for (reason, lost) in self.counters.reasons.iter().filter(|(_, lost)| lost.packets > 0) {
-            lines.push(("", format!("{reason}: {}", counter(lost))));
-        }
-        if let Some(last) = &self.last_loss {
-            lines.push(("last loss", format!("{}, {:.1} s ago", last.reason, last.seconds_ago)));
-        }
+        let notes = self.notes.iter().map(|note| ("note", note.clone())).collect();
+        let lines = [self.settings(), self.path(), self.counters(), notes].concat();
         lines.iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect()
     }
 }

@@ -1,19 +1,20 @@
 //! `ebmirror status`: is it working?
 
+mod peers;
 mod report;
 
-use report::{Interface, Neighbour, PeerStatus, Status};
+use peers::look_at_peers;
+use report::{Interface, Status};
 
 use super::Ctx;
 use crate::kernel::abi;
-use crate::kernel::collector;
 use crate::kernel::instance::{self, Instance};
 use crate::kernel::interfaces::boot_time_ns;
 use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::Result;
 use crate::model::interface::Direction;
-use crate::model::stats::{Reason, Stats};
+use crate::model::stats::Stats;
 use crate::output::Report;
 
 /// A tap may have this many frames fewer than its device before it is called blind: frames in flight, and those that
@@ -25,9 +26,6 @@ const COLUMNS: &str = "Says \"healthy\", or what is wrong and what to do.
 STOPS IN          the time that attach --for left; - = until it is detached
 AHEAD OF THE TAP  programs of others that a frame meets first: what they drop or take is not mirrored
 NEIGHBOUR         the collector, or the gateway to it, and what the kernel knows of it";
-
-/// A loss this long ago is no news.
-const RECENT_SECONDS: f64 = 10.0;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -138,59 +136,4 @@ fn look_at_interfaces(instance: &Instance, stats: &Stats, status: &mut Status) -
         status.problems.push("no interface is attached: ebmirror attach IFACE".to_owned());
     }
     Ok(())
-}
-
-fn look_at_peers(instance: &Instance, stats: &Stats, status: &mut Status) -> Result<()> {
-    for (slot, peer) in (0u32..).zip(&instance.peers()?) {
-        let Some(peer) = peer else { continue };
-        let path = collector::path_to(instance.netlink(), peer)?;
-        let counters = stats.peers.iter().find(|row| row.peer == peer.name).map(|row| row.counters.clone());
-        let counters = counters.unwrap_or_default();
-        let last = instance.last_loss(slot)?.filter(|last| last.seconds_ago < RECENT_SECONDS);
-        match (&path, last) {
-            (None, _) => status.problems.push(format!(
-                "peer {}: there is no route to {}: ip route get {}",
-                peer.name, peer.remote, peer.remote
-            )),
-            (Some(path), _) if path.is_silent() => status.problems.push(format!(
-                "peer {}: {} does not answer ARP on {}: is it up, and on that network?",
-                peer.name, path.neighbour, path.device
-            )),
-            (_, Some(last)) => status.problems.push(format!(
-                "peer {}: copies are being lost as {}, the last one {:.0} s ago: {}",
-                peer.name,
-                last.reason,
-                last.seconds_ago,
-                remedy(last.reason)
-            )),
-            _ => {}
-        }
-        status.peers.push(PeerStatus {
-            peer: peer.name.to_string(),
-            remote: peer.remote.to_string(),
-            neighbour: path
-                .as_ref()
-                .map(|path| Neighbour { address: path.neighbour, state: path.neighbour_state.clone() }),
-            device: path.map(|path| path.device),
-            sent: counters.sent,
-            lost: counters.lost,
-        });
-    }
-    if status.peers.is_empty() {
-        status.problems.push("no peer: ebmirror peer add NAME --tunnel vxlan --remote ADDR --vni N".to_owned());
-    }
-    Ok(())
-}
-
-fn remedy(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoRoute => "ip route get shows what the kernel would do",
-        Reason::NoNeighbour => "is the collector, or the gateway to it, up?",
-        Reason::ForwardingOff | Reason::StageFull => "ebmirror pin mends the stage",
-        Reason::TooBig => "the way to the collector needs an MTU 50 bytes larger than the interface's",
-        Reason::Loop => "the route leads into ebm0: remove it",
-        Reason::NotEthernet => "the way leads over a device that takes copies of IP frames alone",
-        Reason::NoRoom | Reason::NoMemory => "ebmirror peer show tells how many; the kernel's log (dmesg) may tell why",
-        Reason::Rate => "the peer's rate is used up",
-    }
 }

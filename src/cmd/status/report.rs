@@ -34,7 +34,8 @@ pub(super) struct Interface {
 #[derive(Serialize)]
 pub(super) struct PeerStatus {
     pub(super) peer: String,
-    pub(super) remote: String,
+    /// null for span, which has none.
+    pub(super) remote: Option<String>,
     pub(super) device: Option<String>,
     pub(super) neighbour: Option<Neighbour>,
     pub(super) sent: Counter,
@@ -77,7 +78,7 @@ impl Report for Status {
             let rows = self.peers.iter().map(|row| {
                 vec![
                     row.peer.clone(),
-                    row.remote.clone(),
+                    or_none(&row.remote),
                     or_none(&row.device),
                     row.neighbour
                         .as_ref()
