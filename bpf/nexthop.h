@@ -8,8 +8,8 @@
 #ifndef EBM_NEXTHOP_H
 #define EBM_NEXTHOP_H
 
+#include "fib.h"
 #include "job.h"
-#include "outer.h"
 
 /* Jiffies cost one load, a clock 20 ns: 20 of them are 20 ms at HZ=1000, 80 ms at 250, 200 ms at 100. */
 #define NEXTHOP_CACHE_JIFFIES 20
@@ -18,8 +18,6 @@
 #define NEXTHOP_REFRESH_NS 1000000000ULL /* so that the kernel keeps the neighbour: once a second */
 
 #define NEXTHOP_LOOPBACK 1 /* the number of `lo` in every network namespace */
-
-#define NEXTHOP_MTU_MAX 65535 /* IPv4's total length (RFC 791); `lo` says 65536, which sixteen bits cannot hold */
 
 enum nexthop_verdict {
 	NEXTHOP_SEND = 0,    /* by the MAC addresses of the cache */
@@ -55,35 +53,10 @@ static __always_inline bool nexthop_due(__u64 *last_ns, __u64 now_ns, __u64 inte
 	return true;
 }
 
-/* What a result of bpf_fib_lookup means for a copy; 0 = the next hop is known. */
-static __always_inline enum ebm_reason nexthop_reason(long result)
-{
-	switch (result) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-		return EBM_REASON_UNSPEC;
-	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		return EBM_REASON_NO_NEIGHBOUR;
-	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		return EBM_REASON_FORWARDING_OFF;
-	default:
-		return EBM_REASON_NO_ROUTE;
-	}
-}
-
 /* The cache entry of a peer on this CPU, good or not; NULL only for a slot out of range. */
 static __always_inline struct nexthop *nexthop_entry(__u32 slot)
 {
 	return bpf_map_lookup_elem(&ebm_nexthops, &slot);
-}
-
-/* The IP MTU of a device, 0 when it is gone. The helper fails for packets that do not fit, and tells the MTU all the same. */
-static __always_inline __u32 nexthop_device_mtu(struct __sk_buff *skb, __u32 ifindex)
-{
-	__u32 mtu = 0;
-
-	if (bpf_check_mtu(skb, ifindex, &mtu, 0, 0) < 0 && !mtu)
-		return 0;
-	return min_u64(mtu, NEXTHOP_MTU_MAX);
 }
 
 /* A local device: there is no way to look up. */
@@ -91,7 +64,7 @@ static __always_inline enum nexthop_verdict nexthop_span(struct __sk_buff *skb, 
 							 struct nexthop *nexthop)
 {
 	nexthop->ifindex = peer->dev_ifindex;
-	nexthop->mtu = nexthop_device_mtu(skb, peer->dev_ifindex);
+	nexthop->mtu = fib_device_mtu(skb, peer->dev_ifindex);
 	nexthop->reason = nexthop->mtu ? EBM_REASON_UNSPEC : EBM_REASON_NO_ROUTE;
 	nexthop->outer.length = 0;
 	nexthop->outer.tunnel = EBM_TUNNEL_SPAN;
@@ -112,34 +85,6 @@ static __always_inline bool nexthop_is_zero(const __u8 *address)
 static __always_inline bool nexthop_is_zero6(const __u8 *mac)
 {
 	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
-}
-
-/* Asks for the way to the peer, from the stage or (flags: BPF_FIB_LOOKUP_OUTPUT) out of a device. */
-static __always_inline enum ebm_reason nexthop_ask(struct __sk_buff *skb, const struct ebm_peer *peer,
-						   struct bpf_fib_lookup *fib, __u32 ifindex, __u32 flags)
-{
-	bool source = ebm_fib_tells_source && peer->flags & EBM_PEER_FLAG_LOCAL_AUTO;
-
-	__builtin_memset(fib, 0, sizeof(*fib));
-	/* tot_len: any value but 0 makes the kernel tell the path MTU. */
-	fib->tot_len = 1;
-	fib->l4_protocol = outer_is_udp(peer->tunnel) ? IPPROTO_UDP : IPPROTO_GRE;
-	fib->dport = peer->port_be;
-	fib->ifindex = ifindex;
-	if (peer->family == 6) {
-		fib->family = EBM_AF_INET6;
-		fib->flowinfo = bpf_htonl((__u32)peer->tos << 20);
-		__builtin_memcpy(fib->ipv6_dst, peer->remote, sizeof(fib->ipv6_dst));
-		if (!source)
-			__builtin_memcpy(fib->ipv6_src, peer->local, sizeof(fib->ipv6_src));
-	} else {
-		fib->family = EBM_AF_INET;
-		fib->tos = peer->tos;
-		__builtin_memcpy(&fib->ipv4_dst, peer->remote, sizeof(fib->ipv4_dst));
-		if (!source)
-			__builtin_memcpy(&fib->ipv4_src, peer->local, sizeof(fib->ipv4_src));
-	}
-	return nexthop_reason(bpf_fib_lookup(skb, fib, sizeof(*fib), flags | (source ? BPF_FIB_LOOKUP_SRC : 0)));
 }
 
 /* The source address of the outer header, 16 bytes: the look-up's, where it told one; else the last one, or user space's. */
@@ -190,11 +135,11 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		return nexthop_span(skb, peer, nexthop);
 
 	nexthop->neighbour = false;
-	nexthop->reason = nexthop_ask(skb, peer, &fib, stage_ifindex, 0);
+	nexthop->reason = fib_ask(skb, peer, &fib, stage_ifindex, 0);
 	nexthop->ifindex = fib.ifindex;
 	if (peer->dev_ifindex && (nexthop->reason || fib.ifindex != peer->dev_ifindex)) {
 		/* The user wants another device than the routes do. Where it does not forward the kernel does not tell. */
-		nexthop->reason = nexthop_ask(skb, peer, &fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
+		nexthop->reason = fib_ask(skb, peer, &fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
 		nexthop->ifindex = peer->dev_ifindex;
 		nexthop->neighbour = nexthop->reason == EBM_REASON_FORWARDING_OFF;
 		if (nexthop->neighbour)
@@ -225,7 +170,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	/* The look-up tells the MTU with a good result only. */
 	nexthop->mtu = nexthop->reason ? 0 : fib.mtu_result;
 	if (!nexthop->mtu)
-		nexthop->mtu = nexthop_device_mtu(skb, nexthop->ifindex);
+		nexthop->mtu = fib_device_mtu(skb, nexthop->ifindex);
 	if (!nexthop->mtu) {
 		nexthop->reason = EBM_REASON_NO_ROUTE;
 		return NEXTHOP_LOST;

@@ -8,9 +8,7 @@
 #ifndef EBM_OWN_H
 #define EBM_OWN_H
 
-#include <linux/udp.h>
-#include "outer.h"
-#include "parse.h"
+#include "peel.h"
 #include "state.h"
 
 #define OWN_DEPTH 4 /* tunnels in tunnels: a ring of three hosts needs three */
@@ -43,22 +41,10 @@ struct {
 	__type(value, __u32);
 } ebm_fragments SEC(".maps");
 
-/* A tunnel's header, as far as a peer is known by it. */
-struct own_tunnel {
-	__u32 kind;   /* of enum ebm_tunnel; 0 = none that we know, or cut off */
-	__u32 key;
-	__u32 length; /* of the headers up to the inner frame; 0 = nothing inside can be looked at */
-	__be16 port;
-	bool has_key;
-	bool udp;
-	bool cut; /* the packet ends before the tunnel's header does */
-	__u8 reserved[3];
-};
-
 struct own_search {
 	struct own_fragment packet;
 	struct own_fragment first; /* the outermost that is the first fragment of a datagram; protocol 0 = none */
-	struct own_tunnel tunnel;
+	struct peel_tunnel tunnel;
 	__u32 offset; /* of the frame to look at; with PARSE_LAYER3: of a packet without an Ethernet header */
 	__u32 quoted; /* by an ICMP error */
 	__u32 found;
@@ -92,7 +78,7 @@ static long own_compare(__u32 i, __u32 *active)
 {
 	struct own_search *search = own_search_get();
 	int slot = config_peer(*active, i);
-	const struct own_tunnel *tunnel;
+	const struct peel_tunnel *tunnel;
 	const struct nexthop_pace *pace;
 	const struct ebm_peer *peer;
 
@@ -115,75 +101,6 @@ static long own_compare(__u32 i, __u32 *active)
 		return 0;
 	search->found = true;
 	return 1;
-}
-
-/* VXLAN or GENEVE by the bytes behind the UDP header: a peer of somebody else may have any port. */
-static __always_inline void own_read_udp(struct __sk_buff *skb, __u32 offset, struct own_tunnel *tunnel)
-{
-	struct geneve_header geneve;
-	struct vxlan_header vxlan;
-	struct udphdr udp;
-
-	tunnel->udp = true;
-	if (parse_read(skb, offset, &udp, sizeof(udp)) < 0)
-		return;
-	tunnel->port = udp.dest;
-	tunnel->cut = parse_read(skb, offset + sizeof(udp), &vxlan, sizeof(vxlan)) < 0;
-	if (tunnel->cut)
-		return;
-	__builtin_memcpy(&geneve, &vxlan, sizeof(geneve));
-	tunnel->key = bpf_ntohl(vxlan.vni_reserved2) >> 8;
-	if (vxlan.flags == VXLAN_FLAG_VNI) {
-		tunnel->kind = EBM_TUNNEL_VXLAN;
-		tunnel->length = sizeof(udp) + sizeof(vxlan);
-	} else if (!(geneve.version_length & GENEVE_VERSION_MASK) && geneve.protocol == bpf_htons(ETH_P_TEB)) {
-		tunnel->kind = EBM_TUNNEL_GENEVE;
-		tunnel->length = sizeof(udp) + sizeof(geneve) + (geneve.version_length & GENEVE_LENGTH_MASK) * 4;
-	}
-}
-
-static __always_inline void own_read_gre(struct __sk_buff *skb, __u32 offset, struct own_tunnel *tunnel)
-{
-	struct {
-		__be16 flags, protocol;
-	} gre;
-	struct erspan_header erspan = {};
-	__u32 length = GRE_LENGTH;
-	__be32 key = 0;
-
-	if (parse_read(skb, offset, &gre, sizeof(gre)) < 0 || gre.flags & bpf_htons(GRE_VERSION_MASK))
-		return;
-	if (gre.flags & bpf_htons(GRE_CHECKSUM))
-		length += 4;
-	tunnel->has_key = gre.flags & bpf_htons(GRE_KEY);
-	if (tunnel->has_key) {
-		if (parse_read(skb, offset + length, &key, sizeof(key)) < 0)
-			return;
-		length += 4;
-	}
-	if (gre.flags & bpf_htons(GRE_SEQUENCE))
-		length += 4;
-	if (gre.protocol == bpf_htons(ETH_P_TEB)) {
-		tunnel->kind = EBM_TUNNEL_GRE;
-		tunnel->key = bpf_ntohl(key);
-	} else if (gre.protocol == bpf_htons(ERSPAN2_PROTOCOL) || gre.protocol == bpf_htons(ERSPAN3_PROTOCOL)) {
-		tunnel->cut = parse_read(skb, offset + length, &erspan, ERSPAN2_LENGTH) < 0;
-		if (tunnel->cut)
-			return;
-		tunnel->key = bpf_ntohs(erspan.cos_session) & ERSPAN_SESSION_MASK;
-		tunnel->kind = EBM_TUNNEL_ERSPAN2;
-		length += ERSPAN2_LENGTH;
-		if (gre.protocol == bpf_htons(ERSPAN3_PROTOCOL)) {
-			tunnel->kind = EBM_TUNNEL_ERSPAN3;
-			if (parse_read(skb, offset + length + 2, &erspan.flags, sizeof(erspan.flags)) < 0)
-				return;
-			length += ERSPAN3_LENGTH - ERSPAN2_LENGTH;
-			if (erspan.flags & bpf_htons(ERSPAN3_SUBHEADER))
-				length += ERSPAN3_SUBHEADER_LENGTH;
-		}
-	}
-	if (tunnel->kind)
-		tunnel->length = length;
 }
 
 /* Whose packet it is. False when it is cut off. */
@@ -266,9 +183,9 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 	if (key.fragment && !search->first.protocol)
 		search->first = search->packet;
 	if (key.protocol == IPPROTO_UDP)
-		own_read_udp(skb, transport, &search->tunnel);
+		peel_udp(skb, transport, &search->tunnel);
 	else if (key.protocol == IPPROTO_GRE)
-		own_read_gre(skb, transport, &search->tunnel);
+		peel_gre(skb, transport, &search->tunnel);
 	else
 		return 0;
 	bpf_loop(EBM_LIMIT_PEERS, own_compare, &active, 0);

@@ -97,7 +97,7 @@ impl FromStr for Rate {
 impl fmt::Display for Rate {
     /// With the largest multiple that leaves a whole number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, factor): &&(&str, u64)| self.amount >= *factor && self.amount % factor == 0;
+        let fits = |(_, factor): &&(&str, u64)| self.amount >= *factor && self.amount.is_multiple_of(*factor);
         match self.unit.multiples().iter().find(fits) {
             Some((name, factor)) => write!(f, "{}{name}", self.amount / factor),
             None => write!(f, "{}{}", self.amount, if self.unit == Unit::Bits { "bit" } else { "pps" }),

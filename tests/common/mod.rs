@@ -154,8 +154,14 @@ impl Rig {
 
     /// attach eth0 and a peer at the collector.
     pub fn mirror(&self) {
+        self.mirror_with(&[]);
+    }
+
+    /// The same, with more options of the peer.
+    pub fn mirror_with(&self, options: &[&str]) {
         self.ebmirror(&["attach", "eth0"]).ok();
-        self.ebmirror(&["peer", "add", "ids", "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", "42"]).ok();
+        let peer = ["peer", "add", "ids", "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", "42"];
+        self.ebmirror(&[&peer, options].concat()).ok();
     }
 
     pub fn stats(&self) -> Value {

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Makes a copy as long as its plan wants it: cuts it, and makes room for the outer headers. */
+#ifndef EBM_GROW_H
+#define EBM_GROW_H
+
+#include "inner.h"
+
+#define GROW_CUT_RETRY 256 /* no original has a transport header behind it, but for pathological ones */
+
+/* Cuts the copy. The kernel leaves the transport header whole: where that is further on than usual, more is kept. */
+static __always_inline int grow_cut(struct __sk_buff *skb, __u32 keep)
+{
+	if (bpf_skb_change_tail(skb, keep, 0) == 0)
+		return 0;
+	return keep < GROW_CUT_RETRY && GROW_CUT_RETRY < skb->len ? bpf_skb_change_tail(skb, GROW_CUT_RETRY, 0) : 0;
+}
+
+/* Cuts and grows the packet as the group's plan says. 0, or a negative error. */
+__noinline int grow_packet(struct __sk_buff *skb, struct encap_run *run)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	__be16 type;
+	__u32 room;
+	int err;
+
+	if (!run)
+		return -1;
+	if (run->plan & PLAN_CUT) {
+		err = grow_cut(skb, run->plan & PLAN_CUT);
+		if (err)
+			return err;
+	}
+	if (!(run->plan >> PLAN_OVERHEAD_SHIFT))
+		return 0;
+	err = inner_read(skb, run);
+	if (err)
+		return err;
+	room = (run->plan >> PLAN_OVERHEAD_SHIFT) + run->inner_length - ETH_HLEN;
+	type = run->plan & PLAN_FAMILY6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	if (run->ip) {
+		/* The 14 is the inner Ethernet header alone, whatever stands before it: with the 22 of the kernel's own
+		 * selftest every TCP super-packet dies at the output device. */
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
+		flags |= run->plan & PLAN_FAMILY6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+		flags |= run->plan & PLAN_UDP ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+		if (plan_way(run->plan) != PLAN_LOWER)
+			flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
+		err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, flags);
+		if (!err || skb->gso_size)
+			return err;
+		/* Refused: it is encapsulated already. As any other frame. */
+	}
+	if (run->plan & PLAN_NEIGHBOUR && skb->protocol != type) {
+		err = vlan_set_protocol(skb, type);
+		if (err)
+			return err;
+	}
+	return bpf_skb_change_head(skb, room, 0);
+}
+
+#endif
