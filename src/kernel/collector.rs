@@ -14,8 +14,6 @@ use crate::model::{Code, Error, Result};
 
 /// ARPHRD_ETHER of <linux/if_arp.h>: the devices that ask for neighbours.
 const ETHERNET: u16 = 1;
-/// The stage's device for taps on interfaces without an Ethernet header.
-const LAYER3: &str = "ebm2";
 /// Kinds of devices that hide a packet in another one, which comes out without a mark.
 const VPN: [&str; 2] = ["wireguard", "tun"];
 
@@ -64,12 +62,12 @@ impl Path {
     /// What this path is too small for, of the frames of a device with this MTU, and what becomes of them; None when all of
     /// them fit.
     pub fn too_small_for(&self, peer: &Peer, device: &Link) -> Option<String> {
-        let overhead = peer.outer().map_or(ETHERNET_HEADER, |outer| outer.encap.overhead(outer.remote.ip()));
+        let overhead = peer.outer().map_or(0, |outer| outer.encap.overhead(outer.remote.ip()));
         let kept = peer.snaplen.map_or(u32::MAX, |snaplen| snaplen.get());
         let longest = device.mtu.saturating_add(ETHERNET_HEADER).min(kept);
         // Of the frame, its Ethernet header included.
         let fits = self.mtu.saturating_add(ETHERNET_HEADER).saturating_sub(overhead);
-        let needed = longest.saturating_add(overhead - ETHERNET_HEADER);
+        let needed = longest.saturating_add(overhead).saturating_sub(ETHERNET_HEADER);
         let fate = match peer.oversize {
             Oversize::Fragment => "leave as IP fragments, which takes time here and at the collector",
             Oversize::Truncate => "are cut",
@@ -179,20 +177,21 @@ fn link(netlink: &Netlink, ifindex: u32) -> Result<Option<Link>> {
 
 /// The address from which copies to this collector leave.
 pub fn choose_local(netlink: &Netlink, remote: UnicastAddr, dev: Option<&Device>) -> Result<UnicastAddr> {
-    let source = route(netlink, remote, dev, None)?.and_then(|route| match (route.prefsrc, route.kind) {
-        (None, RouteKind::Local) => Some(remote.ip()),
-        (source, _) => source,
-    });
     let through = dev.map_or_else(String::new, |device| format!(" through {device}"));
-    match source {
-        Some(ip) => UnicastAddr::try_from(ip).map_err(|why| {
-            Error::new(Code::Failed, format!("the route to {remote}{through} has no usable source address: {why}"))
-                .hint("give the host an address there, or name one with --local")
-        }),
-        None => Err(Error::new(Code::Failed, format!("there is no route to {remote}{through}")).hint(
+    let Some(route) = route(netlink, remote, dev, None)? else {
+        return Err(Error::new(Code::Failed, format!("there is no route to {remote}{through}")).hint(
             "add a route, or give the source address with --local (ip route get shows what the kernel would do)",
-        )),
-    }
+        ));
+    };
+    let source = match route.prefsrc {
+        None if route.kind == RouteKind::Local => Ok(remote),
+        None => Err("it has none".to_owned()),
+        Some(ip) => UnicastAddr::try_from(ip),
+    };
+    source.map_err(|why| {
+        Error::new(Code::Failed, format!("the route to {remote}{through} gives no source address: {why}"))
+            .hint("give this host an address there, or name one of its addresses with --local")
+    })
 }
 
 /// Refuses what is no single host on this host's networks. Whether it is this host itself.
@@ -205,6 +204,10 @@ pub fn check_remote(netlink: &Netlink, remote: UnicastAddr, dev: Option<&Device>
                     .hint("leave --dev out (peer set: --dev none): copies go through lo"))
             }
         },
+        Ok((RouteKind::Other(_), _)) => {
+            Err(Error::usage(format!("{remote} is an anycast address of this host's networks"))
+                .hint("give the unicast address of one host"))
+        }
         Ok((RouteKind::Broadcast, _)) => {
             Err(Error::usage(format!("{remote} is a broadcast address of this host's networks"))
                 .hint("give the unicast address of one host"))
@@ -233,7 +236,7 @@ pub fn output_device(netlink: &Netlink, name: &InterfaceName, span: bool) -> Res
         return Err(Error::new(Code::NotFound, format!("there is no interface {name} in this network namespace"))
             .hint("ip link lists them; -n NS looks in another namespace"));
     };
-    if stage::is_stage_name(&device.name) || device.name == LAYER3 {
+    if stage::is_stage_name(&device.name) {
         return Err(Error::new(Code::Conflict, format!("{} is ebmirror's own stage device", device.name))
             .hint("name the device through which the copies are to leave"));
     }
@@ -271,8 +274,8 @@ pub fn check_underlay<'a>(
                 ),
             )
             .hint(format!(
-                "if {} carries the packets of that VPN, every copy is copied again, without end, and no filter can tell; \
-                 where it does not, add --force",
+                "if {} carries the packets of that VPN, every copy comes back as one of them and is copied again, without \
+                 end; where it does not (or a virtual machine is behind the device), add --force",
                 other.name
             )));
         }

@@ -97,8 +97,9 @@ impl Shown {
             };
         };
         let state = if path.up { "up" } else { "DOWN, or without carrier" };
-        let device = ("device", format!("{} {state}, MTU {}", path.device, path.mtu));
-        let Some(neighbour) = path.neighbour else { return vec![device] };
+        let Some(neighbour) = path.neighbour else {
+            return vec![("device", format!("{} {state}, MTU {}", path.device, path.mtu))];
+        };
         let via = match (path.on_host, path.gateway) {
             (true, _) => "this host itself".to_owned(),
             (false, Some(gateway)) => format!("via {gateway}"),
@@ -108,7 +109,7 @@ impl Shown {
         let known = path.neighbour_state.as_deref().unwrap_or("NONE");
         vec![
             ("route", format!("dev {} {via}, MTU {}", path.device, path.mtu)),
-            device,
+            ("device", format!("{} {state}", path.device)),
             ("neighbour", format!("{neighbour} {known} {mac}")),
         ]
     }

@@ -141,6 +141,7 @@ fn read(raw: &RawPeer) -> Result<Peer, String> {
         name: text(&raw.name).parse()?,
         group: (raw.group[0] != 0).then(|| text(&raw.group).parse::<PeerName>()).transpose()?,
         way: match tunnel {
+            Tunnel::Span if raw.family != 0 => return Err(format!("span with family {}", raw.family)),
             Tunnel::Span => Way::Span(dev.ok_or("no device")?),
             _ => Way::Tunnel(outer(raw, tunnel, dev)?),
         },
