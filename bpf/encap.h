@@ -10,6 +10,7 @@
 
 #include "fragment.h"
 #include "grow.h"
+#include "share.h"
 
 enum encap_step {
 	ENCAP_PLAN,
@@ -169,7 +170,7 @@ static long encap_share(__u32 i __attribute__((unused)), struct encap_loop *loop
 {
 	struct encap_run *run = loop->run;
 
-	plan_group(run);
+	share_next(run);
 	if (!run->group || (!run->todo && !run->exact))
 		return 1;
 	job_resend(loop->skb, &run->job, run->group);

@@ -117,7 +117,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	struct bpf_fib_lookup fib;
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u8 source[16] __attribute__((aligned(8)));
-	bool forwarding_off;
+	bool forwarding_off, told;
 
 	if (!peer || !nexthop || !pace)
 		return NEXTHOP_LOST;
@@ -145,6 +145,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		if (nexthop->neighbour)
 			nexthop->reason = EBM_REASON_UNSPEC;
 	}
+	told = !nexthop->reason && !nexthop->neighbour;
 	if (nexthop->reason == EBM_REASON_NO_ROUTE && peer->flags & EBM_PEER_FLAG_HOST) {
 		/* The look-up is a forwarder's, and has no way to the host itself. */
 		nexthop->reason = EBM_REASON_UNSPEC;
@@ -165,17 +166,17 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		return NEXTHOP_LOST;
 	/* A device without a link layer (tun, WireGuard) takes the packet from its network header on, which for a copy can be
 	 * the original's: the neighbour code sets it. */
-	if (!nexthop->reason && nexthop_is_zero6(fib.smac))
+	if (told && nexthop_is_zero6(fib.smac))
 		nexthop->neighbour = true;
 	/* The look-up tells the MTU with a good result only. */
-	nexthop->mtu = nexthop->reason ? 0 : fib.mtu_result;
+	nexthop->mtu = told ? fib.mtu_result : 0;
 	if (!nexthop->mtu)
 		nexthop->mtu = fib_device_mtu(skb, nexthop->ifindex);
 	if (!nexthop->mtu) {
 		nexthop->reason = EBM_REASON_NO_ROUTE;
 		return NEXTHOP_LOST;
 	}
-	nexthop_source(peer, &fib, !nexthop->reason && !nexthop->neighbour, pace, source);
+	nexthop_source(peer, &fib, told, pace, source);
 	outer_build(&nexthop->outer, peer, source, fib.dmac, fib.smac);
 	if (!nexthop->id)
 		nexthop->id = bpf_get_prandom_u32();
