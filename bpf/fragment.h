@@ -113,11 +113,12 @@ static long fragment_one(__u32 i, struct fragment_loop *loop)
 	from = loop->start + offset;
 	if (err || from >= FRAGMENT_HEAD + 0x10000)
 		return 1;
-	if (length > FRAGMENT_SLICE_MAX)
+	/* Kernel 6.1 does not learn from a comparison with 0 that a size is not 0: one less is compared, one more used. */
+	length -= 1;
+	if (length >= FRAGMENT_SLICE_MAX)
 		return 1;
 	barrier_var(length);
-	if (length < 1)
-		return 1;
+	length += 1;
 	if (fragment_write_header(skb, loop, &nexthop->outer, offset, length, more) ||
 	    bpf_skb_store_bytes(skb, loop->header, buffer->bytes + from, length, BPF_F_RECOMPUTE_CSUM))
 		return 1;
@@ -155,11 +156,11 @@ __noinline int fragment_fill(struct __sk_buff *skb, struct encap_run *run, __u32
 	keep = run->plan & PLAN_CUT;
 	if (keep && keep + run->tag < rest + inner)
 		rest = keep + run->tag - inner;
-	if (rest > 0xffff)
+	rest -= 1; /* as in fragment_one */
+	if (rest >= 0xffff)
 		return -1;
 	barrier_var(rest);
-	if (rest < 1)
-		return -1;
+	rest += 1;
 	inner_finish_outer(run, nexthop, slot, transport - ETH_HLEN + tunnel + inner + rest);
 	/* Numbers first, then one addition: a pointer that had something taken away is unbounded for the verifier. */
 	ethernet = FRAGMENT_HEAD - inner;
