@@ -48,7 +48,7 @@ static __always_inline enum ebm_reason encap_span(struct __sk_buff *skb, const s
 }
 
 /* Write, and send a clone; for the last of the group: write, and leave the packet to the caller. 0, or the reason of the
- * loss. Global: its stack would add to that of the fragments. */
+ * loss. Global, so that the verifier looks at it once. */
 __noinline int encap_tunnel(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);
@@ -64,45 +64,47 @@ __noinline int encap_tunnel(struct __sk_buff *skb, struct encap_run *run, __u32 
 	return EBM_REASON_UNSPEC;
 }
 
-static __always_inline enum ebm_reason encap_fragment(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
+/* Counts a copy as sent, or as lost for a reason. */
+static __always_inline void encap_count(struct encap_run *run, __u32 slot, enum ebm_reason reason)
+{
+	struct ebm_peer_stats *stats = stats_peer(run->job.active, slot);
+
+	if (reason) {
+		run->out_ifindex = 0;
+		stats_lost(run->job.active, slot, &run->job.size, reason);
+	} else if (stats) {
+		stats_count(&stats->sent, &run->job.size);
+		if (run->plan & PLAN_CUT)
+			stats_count(&stats->truncated, &run->job.size);
+	}
+}
+
+/* Always 0. Sends the packet in fragments, to the group's only destination. Not a step of encap_each, whose stack would
+ * come on top of this one's. */
+__noinline int encap_fragment(struct __sk_buff *skb, struct encap_run *run)
 {
 	struct scratch *scratch = scratch_get();
-	int reason;
+	int reason = EBM_REASON_LOOP;
 
-	if (!scratch || scratch->busy)
-		return EBM_REASON_LOOP;
-	scratch->busy = true;
-	reason = fragment_send(skb, run, slot);
-	scratch->busy = false;
-	return reason;
+	if (!run || !scratch)
+		return 0;
+	if (!scratch->busy) {
+		scratch->busy = true;
+		reason = fragment_send(skb, run, run->last);
+		scratch->busy = false;
+	}
+	encap_count(run, run->last, reason);
+	return 0;
 }
 
 /* Always 0. Sends the packet to one of the group. */
 __noinline int encap_send_slot(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);
-	struct ebm_peer_stats *stats;
-	enum ebm_reason reason;
 
 	if (!run || !nexthop || slot >= EBM_LIMIT_PEERS || !(run->group >> slot & 1))
 		return 0;
-	stats = stats_peer(run->job.active, slot);
-	if (!stats)
-		return 0;
-	if (plan_way(run->plan) == PLAN_FRAGMENT)
-		reason = encap_fragment(skb, run, slot);
-	else if (!nexthop->outer.length)
-		reason = encap_span(skb, nexthop);
-	else
-		reason = encap_tunnel(skb, run, slot);
-	if (reason) {
-		run->out_ifindex = 0;
-		stats_lost(run->job.active, slot, &run->job.size, reason);
-		return 0;
-	}
-	stats_count(&stats->sent, &run->job.size);
-	if (run->plan & PLAN_CUT)
-		stats_count(&stats->truncated, &run->job.size);
+	encap_count(run, slot, nexthop->outer.length ? encap_tunnel(skb, run, slot) : encap_span(skb, nexthop));
 	return 0;
 }
 
@@ -148,9 +150,8 @@ __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 st
 	if (!run)
 		return 0;
 	config = config_get(run->job.active);
-	/* One destination is the common case, and does without the helper. A loss is not: left out, this function's stack is 32
-	 * bytes, and all six on the way to a fragment are 512 for kernel 6.1, which rounds each up to 32. */
-	if (config && config->group_count == 1 && step != ENCAP_LOSE) {
+	/* One destination is the common case, and does without the helper. */
+	if (config && config->group_count == 1) {
 		slot = config_slot(run->job.active, 0, run->job.hash);
 		if (slot >= 0)
 			encap_do(skb, run, step, slot);
@@ -200,11 +201,14 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 	if (!run->group)
 		return EBM_VERDICT_DROP;
 	skb->priority = EBM_TC_PRIO_BULK;
-	if (plan_way(run->plan) != PLAN_FRAGMENT && grow_packet(skb, run)) {
+	if (plan_way(run->plan) == PLAN_FRAGMENT) {
+		encap_fragment(skb, run);
+	} else if (grow_packet(skb, run)) {
 		encap_lose(skb, run, EBM_REASON_NO_ROOM);
 		return EBM_VERDICT_DROP;
+	} else {
+		encap_each(skb, run, ENCAP_SEND);
 	}
-	encap_each(skb, run, ENCAP_SEND);
 	if (!run->out_ifindex)
 		return EBM_VERDICT_DROP;
 	if (run->plan & PLAN_NEIGHBOUR)

@@ -9,6 +9,26 @@
 
 #define FIB_MTU_MAX 65535 /* IPv4's total length (RFC 791); `lo` says 65536, which sixteen bits cannot hold */
 
+/* The helper's parameters, of this CPU: kernel 6.1 rounds the stack of each function up, and this is a quarter of it. Bytes,
+ * because the skeleton has no anonymous unions. */
+struct fib_space {
+	__u8 bytes[sizeof(struct bpf_fib_lookup)];
+} __attribute__((aligned(8)));
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fib_space);
+} ebm_fib SEC(".maps");
+
+static __always_inline struct bpf_fib_lookup *fib_space_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ebm_fib, &zero);
+}
+
 /* What a result of bpf_fib_lookup means for a copy; 0 = the next hop is known. */
 static __always_inline enum ebm_reason fib_reason(long result)
 {

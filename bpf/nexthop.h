@@ -114,12 +114,12 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	const struct ebm_peer *peer = peer_get(active, slot);
 	struct nexthop *nexthop = nexthop_entry(slot);
 	struct nexthop_pace *pace = bpf_map_lookup_elem(&ebm_paces, &slot);
-	struct bpf_fib_lookup fib;
+	struct bpf_fib_lookup *fib = fib_space_get();
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u8 source[16] __attribute__((aligned(8)));
 	bool forwarding_off, told;
 
-	if (!peer || !nexthop || !pace)
+	if (!peer || !nexthop || !pace || !fib)
 		return NEXTHOP_LOST;
 	if (pace->version != peer->version) {
 		__builtin_memset(pace->source, 0, sizeof(pace->source));
@@ -135,11 +135,11 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		return nexthop_span(skb, peer, nexthop);
 
 	nexthop->neighbour = false;
-	nexthop->reason = fib_ask(skb, peer, &fib, stage_ifindex, 0);
-	nexthop->ifindex = fib.ifindex;
-	if (peer->dev_ifindex && (nexthop->reason || fib.ifindex != peer->dev_ifindex)) {
+	nexthop->reason = fib_ask(skb, peer, fib, stage_ifindex, 0);
+	nexthop->ifindex = fib->ifindex;
+	if (peer->dev_ifindex && (nexthop->reason || fib->ifindex != peer->dev_ifindex)) {
 		/* The user wants another device than the routes do. Where it does not forward the kernel does not tell. */
-		nexthop->reason = fib_ask(skb, peer, &fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
+		nexthop->reason = fib_ask(skb, peer, fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
 		nexthop->ifindex = peer->dev_ifindex;
 		nexthop->neighbour = nexthop->reason == EBM_REASON_FORWARDING_OFF;
 		if (nexthop->neighbour)
@@ -166,18 +166,18 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		return NEXTHOP_LOST;
 	/* A device without a link layer (tun, WireGuard) takes the packet from its network header on, which for a copy can be
 	 * the original's: the neighbour code sets it. */
-	if (told && nexthop_is_zero6(fib.smac))
+	if (told && nexthop_is_zero6(fib->smac))
 		nexthop->neighbour = true;
 	/* The look-up tells the MTU with a good result only. */
-	nexthop->mtu = told ? fib.mtu_result : 0;
+	nexthop->mtu = told ? fib->mtu_result : 0;
 	if (!nexthop->mtu)
 		nexthop->mtu = fib_device_mtu(skb, nexthop->ifindex);
 	if (!nexthop->mtu) {
 		nexthop->reason = EBM_REASON_NO_ROUTE;
 		return NEXTHOP_LOST;
 	}
-	nexthop_source(peer, &fib, told, pace, source);
-	outer_build(&nexthop->outer, peer, source, fib.dmac, fib.smac);
+	nexthop_source(peer, fib, told, pace, source);
+	outer_build(&nexthop->outer, peer, source, fib->dmac, fib->smac);
 	if (!nexthop->id)
 		nexthop->id = bpf_get_prandom_u32();
 
