@@ -10,6 +10,7 @@ pub mod decode;
 pub mod frame;
 pub mod network;
 pub mod parse;
+pub mod pcap;
 pub mod recorder;
 pub mod sandbox;
 pub mod segment;
