@@ -12,6 +12,7 @@ pub mod network;
 pub mod parse;
 pub mod pcap;
 pub mod recorder;
+pub mod replay;
 pub mod sandbox;
 pub mod segment;
 pub mod summary;

@@ -46,7 +46,7 @@ impl Recorder {
         Ok(Self { shared, running: Some(running), thread: Some(thread) })
     }
 
-    /// Calls `look` with all frames that the kernel has captured until now, in its order.
+    /// Calls `look` with all frames that the kernel has captured until now and that were not taken, in its order.
     ///
     /// # Errors
     /// The first error of the capture, once; lost frames are one.
@@ -63,6 +63,17 @@ impl Recorder {
     /// Those of [`Recorder::with`].
     pub fn count(&self) -> io::Result<usize> {
         self.with(<[Frame]>::len)
+    }
+
+    /// The frames that the kernel has captured since the recording began, or since they were last taken.
+    ///
+    /// # Errors
+    /// Those of [`Recorder::with`].
+    pub fn take(&self) -> io::Result<Vec<Frame>> {
+        let mut tape = self.shared.lock();
+        tape.drain();
+        tape.check()?;
+        Ok(std::mem::take(&mut tape.frames))
     }
 
     /// Waits until `condition` holds for the frames captured so far. It is asked whenever there are more of them. `false`:
@@ -93,10 +104,7 @@ impl Recorder {
     /// Those of [`Recorder::with`].
     pub fn finish(mut self) -> io::Result<Vec<Frame>> {
         self.end();
-        let mut tape = self.shared.lock();
-        tape.drain();
-        tape.check()?;
-        Ok(std::mem::take(&mut tape.frames))
+        self.take()
     }
 
     fn end(&mut self) {
