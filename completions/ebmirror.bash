@@ -22,6 +22,9 @@ _ebmirror() {
             ebmirror,completions)
                 cmd="ebmirror__subcmd__completions"
                 ;;
+            ebmirror,corpus)
+                cmd="ebmirror__subcmd__corpus"
+                ;;
             ebmirror,demo)
                 cmd="ebmirror__subcmd__demo"
                 ;;
@@ -57,6 +60,9 @@ _ebmirror() {
                 ;;
             ebmirror__subcmd__help,completions)
                 cmd="ebmirror__subcmd__help__subcmd__completions"
+                ;;
+            ebmirror__subcmd__help,corpus)
+                cmd="ebmirror__subcmd__help__subcmd__corpus"
                 ;;
             ebmirror__subcmd__help,demo)
                 cmd="ebmirror__subcmd__help__subcmd__demo"
@@ -149,7 +155,7 @@ _ebmirror() {
 
     case "${cmd}" in
         ebmirror)
-            opts="-j -p -n -v -q -h -V --json --pretty --netns --root --dry-run --color --verbose --quiet --help --version attach detach pin unpin peer run stats status demo completions generate help"
+            opts="-j -p -n -v -q -h -V --json --pretty --netns --root --dry-run --color --verbose --quiet --help --version attach detach pin unpin peer run stats status demo corpus completions generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -231,6 +237,48 @@ _ebmirror() {
                 return 0
             fi
             case "${prev}" in
+                --netns)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__corpus)
+            opts="-j -p -n -v -q -h --mtu --underlay-mtu --mode --no-offload --json --pretty --netns --root --dry-run --color --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --mtu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --underlay-mtu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=($(compgen -W "auto tcx tc" -- "${cur}"))
+                    return 0
+                    ;;
                 --netns)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -349,7 +397,7 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__help)
-            opts="attach detach pin unpin peer run stats status demo completions generate help"
+            opts="attach detach pin unpin peer run stats status demo corpus completions generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -377,6 +425,20 @@ _ebmirror() {
             return 0
             ;;
         ebmirror__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ebmirror__subcmd__help__subcmd__corpus)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

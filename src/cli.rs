@@ -82,6 +82,9 @@ pub enum Command {
     Status(cmd::status::Args),
     /// Self-test: mirror real traffic across a throw-away network, and compare each copy with its original
     Demo(cmd::demo::Args),
+    /// Replay captures through a mirrored interface, and compare each copy with its original
+    #[command(hide = true)]
+    Corpus(cmd::corpus::Args),
     /// Print a completion script for a shell
     Completions(cmd::completions::Args),
     /// Write the manual pages and the completion scripts

@@ -1,7 +1,9 @@
 //! A file a subcommand: its arguments, what it does, what it reports.
 
 pub mod attach;
+mod commands;
 pub mod completions;
+pub mod corpus;
 pub mod demo;
 pub mod detach;
 pub mod generate;
@@ -84,6 +86,12 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
         Command::Demo(args) => {
             check_capable()?;
             demo::run(args, &printer(&cli.global))
+        }
+        Command::Corpus(_) if cli.global.dry_run => Err(Error::usage("corpus has no dry run")
+            .hint("it changes nothing outside of namespaces of its own, which vanish with it")),
+        Command::Corpus(args) => {
+            check_capable()?;
+            corpus::run(args)
         }
         Command::Completions(args) => completions::run(args),
         Command::Generate(args) => generate::run(args),

@@ -5,7 +5,6 @@
 //! away with the process. That is why no signal is caught here: Ctrl-C and even SIGKILL leave nothing behind.
 
 mod books;
-mod commands;
 mod network;
 mod outer;
 mod report;
@@ -17,10 +16,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::commands::Commands;
 use self::network::{COLLECTOR_PORT, Network, PEER, TAP, VNI};
 use self::report::Findings;
 use self::verdict::{Evidence, judge};
+use super::commands::Commands;
 use crate::lab::capture::Frame;
 use crate::lab::network::Host;
 use crate::lab::recorder::Recorder;
@@ -159,7 +158,7 @@ fn left_over(network: &Network, devices: &[String], root: &Path) -> Result<Vec<S
 }
 
 /// More than what the other commands need.
-fn needs_root(error: Error) -> Error {
+pub(super) fn needs_root(error: Error) -> Error {
     match error.code {
         Code::Permission => error.hint("run it as root: it makes namespaces and mounts of its own"),
         _ => error,

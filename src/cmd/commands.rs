@@ -14,25 +14,25 @@ use crate::model::{Code, Error, Result};
 const SELF: &str = "/proc/self/exe";
 
 /// Runs commands on one host of the network.
-pub(super) struct Commands<'a> {
+pub(in crate::cmd) struct Commands<'a> {
     netns: String,
     root: &'a Path,
     say: &'a dyn Fn(&str),
 }
 
 impl<'a> Commands<'a> {
-    pub(super) fn new(host: &Host, root: &'a Path, say: &'a dyn Fn(&str)) -> Self {
+    pub(in crate::cmd) fn new(host: &Host, root: &'a Path, say: &'a dyn Fn(&str)) -> Self {
         Self { netns: host.path(), root, say }
     }
 
     /// Shows the command, runs it, and returns its JSON document.
-    pub(super) fn run(&self, words: &[&str]) -> Result<Value> {
+    pub(in crate::cmd) fn run(&self, words: &[&str]) -> Result<Value> {
         (self.say)(&format!("$ ebmirror {}", words.join(" ")));
         self.quietly(words)
     }
 
     /// The same without showing it.
-    pub(super) fn quietly(&self, words: &[&str]) -> Result<Value> {
+    pub(in crate::cmd) fn quietly(&self, words: &[&str]) -> Result<Value> {
         let name = format!("ebmirror {}", words.join(" "));
         let output = self.spawn(words).map_err(|error| Error::io(format_args!("run {name}"), &error))?;
         let document: Option<Value> = serde_json::from_slice(&output.stdout).ok();
