@@ -11,7 +11,10 @@ BUILD_NEEDS := /usr/include/linux/bpf.h:linux-libc-dev /usr/include/gelf.h:libel
 TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshark ethtool:ethtool bpftool:bpftool \
 	strace:strace jq:jq nsenter:util-linux setpriv:util-linux
 
-.PHONY: all build demo test lint generate install-build-needs install-test-needs clean
+# Captures to replay: a directory of pcap and pcapng files.
+PCAPS ?= tests/corpus
+
+.PHONY: all build demo corpus test lint generate install-build-needs install-test-needs clean
 
 all: build
 
@@ -20,6 +23,10 @@ build: install-build-needs
 
 demo: build
 	$(SUDO) target/release/ebmirror demo
+
+# Every frame of the captures, both ways through a mirrored interface, compared; CORPUS_FLAGS as in `ebmirror corpus --help`.
+corpus: build
+	$(SUDO) target/release/ebmirror corpus $(CORPUS_FLAGS) -- "$(PCAPS)"
 
 # Root tests cannot be skipped: without root they fail.
 test: install-test-needs lint
