@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::instance::Instance;
-use super::netlink::{Link, NeighbourState, Netlink, Route, RouteKind};
+use super::netlink::{Framing, Link, NeighbourState, Netlink, Route, RouteKind};
 use super::stage;
 use crate::model::interface::InterfaceName;
 use crate::model::peer::{Device, Peer, UnicastAddr, Way};
@@ -247,7 +247,7 @@ pub fn output_device(netlink: &Netlink, name: &InterfaceName, span: bool) -> Res
         )
         .hint("name a device with a collector behind it; a veth pair leads to one on this host"));
     }
-    if span && device.hw_type != ETHERNET {
+    if span && device.framing() != Framing::Ethernet {
         let message = format!("{} has no Ethernet header (device type {})", device.name, device.hw_type);
         return Err(Error::new(Code::Unsupported, message).hint("span takes Ethernet devices alone"));
     }

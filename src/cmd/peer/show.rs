@@ -105,8 +105,9 @@ impl Shown {
             (false, Some(gateway)) => format!("via {gateway}"),
             (false, None) => "on link".to_owned(),
         };
-        let mac = path.neighbour_mac.as_deref().unwrap_or("no MAC address");
         let known = path.neighbour_state.as_deref().unwrap_or("NONE");
+        let none = if path.reachable { "(no MAC address is needed)" } else { "no MAC address" };
+        let mac = path.neighbour_mac.as_deref().unwrap_or(none);
         vec![
             ("route", format!("dev {} {via}, MTU {}", path.device, path.mtu)),
             ("device", format!("{} {state}", path.device)),

@@ -78,7 +78,7 @@ impl Report for Status {
             let rows = self.peers.iter().map(|row| {
                 vec![
                     row.peer.clone(),
-                    or_none(&row.remote),
+                    row.remote.clone().unwrap_or_else(|| "-".to_owned()),
                     or_none(&row.device),
                     row.neighbour
                         .as_ref()
