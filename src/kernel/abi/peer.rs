@@ -20,6 +20,8 @@ const NANOSECONDS: u128 = 1_000_000_000;
 const BURST_NS: u64 = 100_000_000;
 /// or one super-packet of 64 KiB with its headers, if that takes longer at its rate.
 const BURST_BYTES: u128 = 65_600;
+/// The same in frames: segments of 1,448 bytes (MTU 1500, TCP with timestamps). The datapath refuses for good what costs more.
+const BURST_FRAMES: u128 = 46;
 
 fn tunnel_number(tunnel: Tunnel) -> u8 {
     let number = match tunnel {
@@ -75,7 +77,7 @@ fn rate_cost(rate: Rate) -> u64 {
 fn rate_burst_ns(rate: Rate) -> u64 {
     let least = match rate.unit() {
         Unit::Bits => BURST_BYTES,
-        Unit::Packets => 1,
+        Unit::Packets => BURST_FRAMES,
     };
     let ns = (u128::from(rate_cost(rate)) * least) >> RATE_SHIFT;
     BURST_NS.max(ns as u64)
@@ -354,8 +356,9 @@ mod tests {
             ("1tbit", 0, 1_000_000_000_000, 524, 100_000_000),
             ("500kpps", RATE_PACKETS, 500_000, 2_000 << 16, 100_000_000),
             ("1gpps", RATE_PACKETS, 1_000_000_000, 1 << 16, 100_000_000),
-            ("1pps", RATE_PACKETS, 1, 1_000_000_000 << 16, 1_000_000_000),
-            ("7pps", RATE_PACKETS, 7, 9_362_285_714_286, 142_857_142),
+            ("1pps", RATE_PACKETS, 1, 1_000_000_000 << 16, 46_000_000_000),
+            ("100pps", RATE_PACKETS, 100, 10_000_000 << 16, 460_000_000),
+            ("7pps", RATE_PACKETS, 7, 9_362_285_714_286, 6_571_428_571),
         ] {
             let raw = raw_peer(&Peer { rate: Some(rate.parse().unwrap()), ..span() }, 1);
             assert_eq!(
