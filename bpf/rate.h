@@ -34,7 +34,8 @@ static __always_inline bool rate_allows(const struct ebm_peer *peer, __u32 slot,
 		__u64 empty = *(volatile __u64 *)word;
 		__u64 after = (empty > now ? empty : now) + cost;
 
-		if (after - now > peer->rate_burst_ns)
+		/* A full bucket lets a packet through that costs more than it holds: the next ones wait for it. */
+		if (after - now > peer->rate_burst_ns && empty > now)
 			return false;
 		if (__sync_val_compare_and_swap(word, empty, after) == empty)
 			return true;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd;
 use crate::output::Color;
 
-/// Mirror every packet of a network interface, in and out, into a VXLAN tunnel to remote collectors
+/// Mirror every packet of a network interface, in and out, through a tunnel to remote collectors
 ///
 /// The mirror lives in the kernel, as eBPF programs: it goes on when the command has ended, and it never changes, delays
 /// or drops a packet of production. Start with: ebmirror attach eth0; ebmirror peer add ids --tunnel vxlan --remote
