@@ -658,6 +658,22 @@ fn devices_of_other_kinds_are_refused() {
 }
 
 #[test]
+fn a_host_that_makes_no_tun_devices_is_told_what_to_do() {
+    let solo = Solo::new();
+    let _vpn = Vpn::open(&solo.host, "tun0");
+    solo.script("mount -t tmpfs tmpfs /dev/net");
+    let before = solo.snapshot();
+    for args in [&["attach", "tun0"][..], &["attach", "eth0", "tun0"]] {
+        solo.ebmirror(args).fails(7, "/dev/net/tun", "modprobe tun");
+        assert_same(&before, &solo.snapshot(), &format!("{args:?} left something"));
+    }
+    solo.ebmirror(&["attach", "eth0"]).ok();
+    let attached = solo.snapshot();
+    solo.ebmirror(&["attach", "tun0"]).fails(7, "/dev/net/tun", "modprobe tun");
+    assert_same(&attached, &solo.snapshot(), "a refused attach left something");
+}
+
+#[test]
 fn a_first_attach_may_die_at_any_step() {
     for mode in ["tcx", "tc"] {
         let solo = Solo::new();

@@ -675,6 +675,20 @@ fn a_stage_without_ipv6_or_with_a_smaller_mtu_gets_them_back() {
     mends("ip link set ebm0 mtu 1000", "MTU");
 }
 
+/// Compiled out, or disabled when the host was started.
+#[test]
+fn a_host_without_ipv6_mirrors() {
+    let rig = Rig::new();
+    script(&rig.mounts, &rig.host, "mount -t tmpfs tmpfs /proc/sys/net/ipv6");
+    rig.mirror();
+    healthy(&rig);
+    Traffic::new(&rig).mirrored_once();
+    script(&rig.mounts, &rig.host, "echo 0 >/proc/sys/net/ipv4/conf/ebm0/forwarding");
+    assert_eq!(json(&rig, &["pin"])["changed"], true);
+    assert_eq!(json(&rig, &["pin"])["changed"], false);
+    rig.ebmirror(&["unpin", "--force"]).ok();
+}
+
 #[test]
 fn a_stage_without_its_program_gets_it_back() {
     mends("bpftool link detach pinned $(find /sys/fs/bpf -name link_stage)", "ebm0");
