@@ -1,19 +1,18 @@
-//! A strict decoder of VXLAN over IPv4, as a collector sees it arrive. What an RFC allows and ebmirror does not send is
-//! an error: options, a set reserved bit, a checksum that is wrong or need not be there.
+//! The decoder of VXLAN over IPv4, as most collectors see it arrive. Those of the other tunnels are in [`super::tunnel`].
 
-use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::capture::Frame;
-use super::checksum::checksum;
 use super::compare::Packet;
+use super::delivery::{ETHERNET, IPV4};
 use super::frame::ETHERTYPE_IPV4;
+pub use super::strict::DecodeError;
+use super::strict::{expect, split, word};
+use super::tunnel::{Kind, Tunnel, decode_bytes};
 
 /// The UDP port of VXLAN (RFC 7348).
 pub const VXLAN_PORT: u16 = 4789;
 
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;
 const UDP: usize = 8;
 const VXLAN: usize = 8;
 /// Bytes in front of the inner frame.
@@ -46,33 +45,6 @@ pub struct Outer {
     pub vni: u32,
 }
 
-/// What is wrong with an outer packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DecodeError {
-    /// It ends before this header does.
-    Short(&'static str),
-    /// A field has a value that it must not have.
-    Field {
-        /// Which one.
-        name: &'static str,
-        /// What it is.
-        found: u64,
-        /// What it should be, in words.
-        expected: String,
-    },
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Short(header) => write!(f, "it ends inside the {header} header"),
-            Self::Field { name, found, expected } => write!(f, "{name} is {found:#x}, not {expected}"),
-        }
-    }
-}
-
-impl std::error::Error for DecodeError {}
-
 /// Decodes what was captured: the outer headers, and the frame inside, its checksum finished. In a super-packet the
 /// lengths of the outer headers may be 0, when they do not fit: what cuts it writes new ones.
 ///
@@ -90,42 +62,29 @@ pub fn vxlan(frame: &Frame) -> Result<(Outer, Packet<'_>), DecodeError> {
 /// # Errors
 /// The first field that is not as it must be.
 pub fn vxlan_bytes(bytes: &[u8], super_packet: bool) -> Result<(Outer, &[u8]), DecodeError> {
-    let (ethernet, rest) = split::<ETHERNET>(bytes, "Ethernet")?;
-    let (ip, rest) = split::<IPV4>(rest, "IPv4")?;
-    let (udp, rest) = split::<UDP>(rest, "UDP")?;
-    let (vxlan, inner) = split::<VXLAN>(rest, "VXLAN")?;
-
+    let (ethernet, _) = split::<ETHERNET>(bytes, "Ethernet")?;
     expect("the outer Ethernet type", word(ethernet, 12), ETHERTYPE_IPV4)?;
-    expect("IPv4 version and header length", ip[0], 0x45)?;
-    expect_length("the IPv4 total length", word(ip, 2), bytes.len() - ETHERNET, super_packet)?;
-    // Reserved bit, DF and MF, and the fragment offset: whole packets that routers may fragment.
-    expect("the IPv4 flags and fragment offset", word(ip, 6), 0u16)?;
-    if ip[8] == 0 {
-        return Err(field("the IPv4 TTL", 0, "at least 1"));
+    let (outer, inner) = decode_bytes(Kind::Vxlan, bytes, super_packet)?;
+    let delivery = outer.delivery;
+    match (outer.tunnel, delivery.src, delivery.dst, delivery.id) {
+        (Tunnel::Vxlan(udp), IpAddr::V4(src), IpAddr::V4(dst), Some(id)) => Ok((
+            Outer {
+                src_mac: delivery.src_mac,
+                dst_mac: delivery.dst_mac,
+                src,
+                dst,
+                tos: delivery.tos,
+                ttl: delivery.ttl,
+                // Of IPv4: 16 bits.
+                id: id as u16,
+                sport: udp.sport,
+                dport: udp.dport,
+                vni: udp.vni,
+            },
+            inner,
+        )),
+        _ => Err(DecodeError::Short("VXLAN over IPv4")),
     }
-    expect("the IPv4 protocol", ip[9], PROTOCOL_UDP)?;
-    expect("the sum over the IPv4 header with its checksum", checksum(ip), 0u16)?;
-    expect_length("the UDP length", word(udp, 4), bytes.len() - ETHERNET - IPV4, super_packet)?;
-    expect("the UDP checksum", word(udp, 6), 0u16)?;
-    expect("the VXLAN flags", vxlan[0], 0x08)?;
-    expect("the reserved 24 bits of VXLAN", u32::from_be_bytes([0, vxlan[1], vxlan[2], vxlan[3]]), 0u32)?;
-    expect("the reserved last byte of VXLAN", vxlan[7], 0)?;
-    if inner.len() < ETHERNET {
-        return Err(DecodeError::Short("inner Ethernet"));
-    }
-    let outer = Outer {
-        src_mac: address(ethernet, 6),
-        dst_mac: address(ethernet, 0),
-        src: Ipv4Addr::from([ip[12], ip[13], ip[14], ip[15]]),
-        dst: Ipv4Addr::from([ip[16], ip[17], ip[18], ip[19]]),
-        tos: ip[1],
-        ttl: ip[8],
-        id: word(ip, 4),
-        sport: word(udp, 0),
-        dport: word(udp, 2),
-        vni: u32::from_be_bytes([0, vxlan[4], vxlan[5], vxlan[6]]),
-    };
-    Ok((outer, inner))
 }
 
 /// Whether a packet is IPv4 and UDP to this address and port, whatever else is wrong with it.
@@ -138,40 +97,9 @@ pub fn is_udp_to(bytes: &[u8], dst: Ipv4Addr, dport: u16) -> bool {
         && at(ETHERNET + header + 2, &dport.to_be_bytes())
 }
 
-fn split<'a, const N: usize>(bytes: &'a [u8], header: &'static str) -> Result<(&'a [u8; N], &'a [u8]), DecodeError> {
-    bytes.split_first_chunk::<N>().ok_or(DecodeError::Short(header))
-}
-
-fn field(name: &'static str, found: u64, expected: impl Into<String>) -> DecodeError {
-    DecodeError::Field { name, found, expected: expected.into() }
-}
-
-fn expect<T: Copy + PartialEq + Into<u64> + fmt::LowerHex>(
-    name: &'static str,
-    found: T,
-    expected: T,
-) -> Result<(), DecodeError> {
-    if found == expected { Ok(()) } else { Err(field(name, found.into(), format!("{expected:#x}"))) }
-}
-
-fn expect_length(name: &'static str, found: u16, length: usize, super_packet: bool) -> Result<(), DecodeError> {
-    let fits = u16::try_from(length).ok();
-    if fits == Some(found) || (super_packet && fits.is_none() && found == 0) {
-        return Ok(());
-    }
-    Err(field(name, found.into(), format!("{length:#x}{}", if fits.is_none() { " or 0" } else { "" })))
-}
-
-fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn address(ethernet: &[u8; ETHERNET], at: usize) -> [u8; 6] {
-    std::array::from_fn(|i| ethernet[at + i])
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::checksum::checksum;
     use super::super::frame::{Ethernet, pattern};
     use super::*;
 
