@@ -12,6 +12,7 @@ pub mod frame;
 pub mod network;
 pub mod parse;
 pub mod pcap;
+pub mod reassemble;
 pub mod recorder;
 pub mod replay;
 pub mod sandbox;
