@@ -1,4 +1,5 @@
-//! The outer headers, to the bit: by a decoder of our own that takes nothing but what the RFCs say, and by Wireshark's.
+//! What changes from one outer packet to the next: IDs, source ports, the segments of super-packets. What all have in common
+//! is in `tunnels.rs`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,147 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use common::traffic::{
-    Application, Collector, Copy, NOBODY, client_to_host, host_to_client, ip, mac_text, packets, peer, quiet_rig,
-    record, send, transfer, tshark, udp_frames, unanswered,
+    Application, Collector, Copy, NOBODY, client_to_host, host_to_client, packets, peer, quiet_rig, record, transfer,
+    udp_frames, unanswered,
 };
-use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY};
+use common::{CLIENT, HOST};
 use ebmirror::lab::capture::Sender;
-use ebmirror::lab::frame::{BROADCAST, Ethernet, LLDP_MULTICAST, TCP_ACK, TPID_8021AD, TPID_8021Q, Tcp, pattern};
+use ebmirror::lab::frame::{Ethernet, TCP_ACK, Tcp, pattern};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// RFC 6335: the dynamic ports, from which RFC 7348 takes the source port.
 const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
-
-/// Frames that are right in themselves, so that what Wireshark complains about is the outer header.
-fn good_frames(ethernet: &Ethernet) -> Vec<Vec<u8>> {
-    let [a, b] = NOBODY;
-    let [a6, b6] = [7, 9].map(|n| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
-    let mut strange = unanswered(ethernet.clone()).ttl(33);
-    (strange.tos, strange.dont_fragment) = (0xb9, true);
-    let tcp = Tcp { sport: 4000, dport: 5001, seq: 1, ack: 2, flags: TCP_ACK, window: 500 };
-    vec![
-        ethernet.clone().to(BROADCAST).arp_request(a, b),
-        ethernet.arp_reply(a, b),
-        unanswered(ethernet.clone()).echo_request(1, 2, &pattern(1, 56)),
-        unanswered(ethernet.clone()).udp(4000, 5000, &pattern(2, 300)),
-        unanswered(ethernet.clone()).tcp(tcp, &pattern(3, 1000)),
-        strange.udp(4000, 5000, &pattern(4, 1422)),
-        ethernet.clone().ipv6(a6, b6).udp(4000, 5000, &pattern(5, 300)),
-        ethernet.clone().to(LLDP_MULTICAST).lldp(6),
-        ethernet.clone().tag(TPID_8021Q, 7).ipv4(a, b).udp(4000, 5000, &pattern(7, 300)),
-        ethernet.clone().tag(TPID_8021AD, 8).tag(TPID_8021Q, 9).ipv4(a, b).udp(4000, 5000, &pattern(8, 300)),
-    ]
-}
-
-struct Expected {
-    src: Ipv4Addr,
-    ttl: u8,
-    dscp: u8,
-    port: u16,
-    vni: u32,
-}
-
-fn expect_headers(rig: &Rig, expected: &Expected) {
-    let outer_packets = record(&rig.collector, "eth0");
-    let collector = Collector::of(rig);
-    let frames = [good_frames(&client_to_host(rig)), good_frames(&host_to_client(rig))];
-    send(&rig.client, "eth0", &frames[0]);
-    send(&rig.host, "eth0", &frames[1]);
-    let frames = frames.concat();
-
-    let copies = collector.take(frames.len());
-    let (src_mac, dst_mac) = (rig.host.mac("eth1").unwrap(), rig.collector.mac("eth0").unwrap());
-    for copy in &copies {
-        let outer = copy.outer;
-        assert_eq!((outer.src_mac, outer.dst_mac), (src_mac, dst_mac));
-        assert_eq!((outer.src, outer.dst), (expected.src, ip(COLLECTOR)));
-        assert_eq!((outer.ttl, outer.tos), (expected.ttl, expected.dscp << 2));
-        assert_eq!((outer.dport, outer.vni), (expected.port, expected.vni));
-        assert!(DYNAMIC_PORTS.contains(&outer.sport), "{}", outer.sport);
-    }
-
-    let outer_packets: Vec<Vec<u8>> = outer_packets
-        .finish()
-        .unwrap()
-        .iter()
-        .filter(|frame| common::traffic::is_copy(frame))
-        .map(|frame| frame.finished().into_owned())
-        .collect();
-    let fields = [
-        ("eth.src", mac_text(src_mac)),
-        ("eth.dst", mac_text(dst_mac)),
-        ("ip.hdr_len", "20".to_owned()),
-        ("ip.src", expected.src.to_string()),
-        ("ip.dst", COLLECTOR.to_owned()),
-        ("ip.ttl", expected.ttl.to_string()),
-        ("ip.dsfield.dscp", expected.dscp.to_string()),
-        ("ip.dsfield.ecn", "0".to_owned()),
-        ("ip.flags.rb", "0".to_owned()),
-        ("ip.flags.df", "0".to_owned()),
-        ("ip.flags.mf", "0".to_owned()),
-        ("ip.frag_offset", "0".to_owned()),
-        ("ip.checksum.status", "1".to_owned()),
-        ("udp.dstport", expected.port.to_string()),
-        ("udp.checksum", "0x0000".to_owned()),
-        ("vxlan.flags", "0x0800".to_owned()),
-        ("vxlan.vni", expected.vni.to_string()),
-        ("vxlan.gbp", "0".to_owned()),
-        ("vxlan.reserved8", "0".to_owned()),
-        ("_ws.malformed", String::new()),
-    ];
-    let names: Vec<&str> =
-        fields.iter().map(|(name, _)| *name).chain(["frame.protocols", "ip.len", "udp.length"]).collect();
-    let rows = tshark(&outer_packets, expected.port, &names);
-    assert_eq!(rows.len(), frames.len());
-    for (row, packet) in rows.iter().zip(&outer_packets) {
-        for ((name, value), found) in fields.iter().zip(row) {
-            // The outer header's comes first.
-            let first = found.split(',').next().unwrap_or_default();
-            // Booleans are words from Wireshark 4.2 on.
-            let first = if first == "False" { "0" } else { first };
-            assert_eq!(first, value, "{name}, in {row:?}");
-        }
-        let [protocols, ip_length, udp_length] =
-            [row.len() - 3, row.len() - 2, row.len() - 1].map(|at| row[at].as_str());
-        assert!(protocols.starts_with("eth:ethertype:ip:udp:vxlan:eth"), "{protocols}");
-        assert_eq!(ip_length.split(',').next(), Some((packet.len() - 14).to_string().as_str()));
-        assert_eq!(udp_length.split(',').next(), Some((packet.len() - 34).to_string().as_str()));
-    }
-    rig.balanced();
-}
-
-#[test]
-fn outer_headers_are_what_the_rfcs_and_the_options_say() {
-    let rig = quiet_rig(1500);
-    rig.mirror();
-    expect_headers(&rig, &Expected { src: ip(UNDERLAY), ttl: 64, dscp: 0, port: 4789, vni: 42 });
-
-    rig.tool(&rig.host, "ip address add 10.2.0.77/24 dev eth1");
-    rig.ebmirror(&[
-        "peer",
-        "set",
-        "ids",
-        "--ttl",
-        "7",
-        "--dscp",
-        "46",
-        "--port",
-        "8472",
-        "--local",
-        "10.2.0.77",
-        "--vni",
-        "16777215",
-    ])
-    .ok();
-    expect_headers(&rig, &Expected { src: ip("10.2.0.77"), ttl: 7, dscp: 46, port: 8472, vni: 0xff_ffff });
-
-    rig.ebmirror(&[
-        "peer", "set", "ids", "--ttl", "255", "--dscp", "63", "--port", "65535", "--local", "auto", "--vni", "0",
-    ])
-    .ok();
-    expect_headers(&rig, &Expected { src: ip(UNDERLAY), ttl: 255, dscp: 63, port: 65_535, vni: 0 });
-}
 
 #[test]
 fn segments_of_super_packets_have_headers_of_their_own() {

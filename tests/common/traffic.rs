@@ -526,11 +526,11 @@ impl Tun {
 }
 
 /// What Wireshark says of these frames: a row each, the fields in their order; several values of one field (of the outer
-/// and an inner header) are joined by commas.
-pub fn tshark(frames: &[Vec<u8>], vxlan_port: u16, fields: &[&str]) -> Vec<Vec<String>> {
+/// and an inner header) are joined by commas. `options` are tshark's own.
+pub fn dissect(frames: &[Vec<u8>], options: &[&str], fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-r", "-", "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-T", "fields"]);
-    command.args(["-E", "separator=|", "-d", &format!("udp.port=={vxlan_port},vxlan")]);
+    command.args(["-E", "separator=|"]).args(options);
     for field in fields {
         command.args(["-e", field]);
     }
