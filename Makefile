@@ -9,12 +9,17 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BUILD_NEEDS := /usr/include/linux/bpf.h:linux-libc-dev /usr/include/gelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev \
 	cc:gcc make:make pkg-config:pkg-config
 TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshark ethtool:ethtool bpftool:bpftool \
-	strace:strace jq:jq nsenter:util-linux setpriv:util-linux
+	strace:strace jq:jq nsenter:util-linux setpriv:util-linux \
+	qemu-system-x86_64:qemu-system-x86 wg:wireguard-tools strip:binutils ldd:libc-bin \
+	/usr/share/doc/busybox-static/copyright:busybox-static
+# Debian's kernel 6.1 for the tests in QEMU. KERNEL_DEB=FILE says where it is, where apt does not know it.
+KERNEL := $(or $(CARGO_TARGET_DIR),target)/kernel-6.1
+export KERNEL_DEB
 
 # Captures to replay: a directory of pcap and pcapng files.
 PCAPS ?= tests/corpus
 
-.PHONY: all build demo corpus test lint generate install-build-needs install-test-needs clean
+.PHONY: all build demo corpus test lint generate kernel install-build-needs install-test-needs clean
 
 all: build
 
@@ -29,7 +34,7 @@ corpus: build
 	$(SUDO) target/release/ebmirror corpus $(CORPUS_FLAGS) -- "$(PCAPS)"
 
 # Root tests cannot be skipped: without root they fail.
-test: install-test-needs lint
+test: install-test-needs kernel lint
 	$(CARGO) test --locked --no-run
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) test --locked --no-fail-fast
 	$(SUDO) target/debug/ebmirror demo
@@ -41,6 +46,10 @@ lint: install-build-needs
 # The manual pages and completions that are committed.
 generate: install-build-needs
 	$(CARGO) run --quiet --locked -- generate .
+
+# Downloaded once, never installed.
+kernel: install-test-needs
+	@tools/fetch-kernel $(KERNEL)
 
 install-build-needs:
 	@tools/install-needs $(BUILD_NEEDS) 'clang*:clang'
