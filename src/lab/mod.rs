@@ -10,6 +10,7 @@ pub mod decode;
 pub mod delivery;
 pub mod frame;
 pub mod network;
+pub mod offload;
 pub mod parse;
 pub mod pcap;
 pub mod reassemble;
