@@ -128,9 +128,8 @@ fn acquaint(rig: &Rig, a: (&Host, &str, [&str; 2]), b: (&Host, &str, [&str; 2]))
     }
 }
 
-/// Adds an IPv6 address that is told to nobody twice.
+/// Adds an IPv6 address, without one of the link.
 fn with_ipv6(rig: &Rig, host: &Host, ifname: &str, address: &str) {
-    sysctl(host, "net/ipv6/mld_qrv", "1");
     sysctl(host, &format!("net/ipv6/conf/{ifname}/addr_gen_mode"), "1");
     add_ipv6(rig, host, ifname, address);
 }

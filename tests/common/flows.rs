@@ -63,8 +63,11 @@ pub fn flow_rig(underlay_mtu: u32) -> Rig {
         (&rig.host, "eth1", UNDERLAY6, &rig.collector, "eth0", COLLECTOR6),
         (&rig.collector, "eth0", COLLECTOR6, &rig.host, "eth1", UNDERLAY6),
     ];
-    for (host, ifname, address, ..) in ends {
-        add_ipv6(&rig, host, ifname, address);
+    for (n, (host, ifname, address, ..)) in ends.into_iter().enumerate() {
+        // IPv6 needs 1280 bytes (RFC 8200): a smaller underlay has none.
+        if n < 2 || underlay_mtu >= 1280 {
+            add_ipv6(&rig, host, ifname, address);
+        }
     }
     for (host, ifname, _, other, otherif, address) in &ends[..2] {
         let mac = mac_text(other.mac(otherif).unwrap());
@@ -82,7 +85,13 @@ pub fn flow_rig(underlay_mtu: u32) -> Rig {
 
 /// Gives an interface an IPv6 address, without asking whether somebody has it, and nothing else that IPv6 sends by itself.
 pub fn add_ipv6(rig: &Rig, host: &Host, ifname: &str, address: &str) {
-    for (key, value) in [("accept_dad", "0"), ("router_solicitations", "0"), ("disable_ipv6", "0")] {
+    for (key, value) in [
+        ("accept_dad", "0"),
+        ("router_solicitations", "0"),
+        // The groups that it is in are told once, and again in an hour.
+        ("mldv2_unsolicited_report_interval", "3600000"),
+        ("disable_ipv6", "0"),
+    ] {
         sysctl(host, &format!("net/ipv6/conf/{ifname}/{key}"), value);
     }
     rig.tool(host, &format!("ip address add {address}/64 dev {ifname} nodad"));
