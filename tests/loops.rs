@@ -29,12 +29,13 @@ use ebmirror::model::interface::{Direction, Order};
 use flows::{
     CLIENT6, Conversation, Datagrams, Decoded, FAMILIES, Family, HOST6, V4, V6, add_ipv6, address, flow_rig, settle,
 };
-use nix::sys::socket::AddressFamily;
+use nix::sys::socket::{AddressFamily, setsockopt, sockopt};
 use serde_json::Value;
 
 /// How long nothing may move until it counts as rest: a loop goes round thousands of times in this time.
 const REST: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(15);
+const SINK_BYTES: usize = 64 * 1024 * 1024;
 /// Frames of each test.
 const COUNT: u64 = 40;
 
@@ -97,13 +98,16 @@ struct Sink {
 impl Sink {
     fn on(host: &Host) -> Self {
         host.attempt("listening", || {
-            let udp = [4789, 6081].map(|port| UdpSocket::bind((IpAddr::from([0; 16]), port)));
+            let udp = [4789, 4790, 6081].map(|port| UdpSocket::bind((IpAddr::from([0; 16]), port)));
             let raw = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
                 // SAFETY: the call takes no pointers; 47 is GRE.
                 let fd = unsafe { libc::socket(family as i32, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 47) };
                 assert!(fd >= 0, "a raw socket: {}", std::io::Error::last_os_error());
                 // SAFETY: the descriptor is new and nobody else's.
-                unsafe { OwnedFd::from_raw_fd(fd) }
+                let raw = unsafe { OwnedFd::from_raw_fd(fd) };
+                // A raw socket whose buffer is full counts as none, and the kernel answers.
+                setsockopt(&raw, sockopt::RcvBufForce, &SINK_BYTES).unwrap();
+                raw
             });
             Ok(Self { _udp: udp.into_iter().collect::<Result<_, _>>()?, _raw: raw.into() })
         })
@@ -512,7 +516,9 @@ fn errors_of_a_collector_that_does_not_listen_are_not_copied() {
             let after = at_rest(&rig, &what, &[&rig.host]);
             let errors =
                 errors.finish().unwrap().iter().filter(|frame| frame.outgoing && is_icmp(frame)).count() as u64;
-            assert!(errors > 0, "{what}: no error, nothing tested");
+            // Linux says nothing about UDP over IPv6 without a checksum.
+            let silent = family == V6 && tunnel.contains(&"--vni");
+            assert!(errors > 0 || silent, "{what}: no error, nothing tested");
             let added = |count: &dyn Fn(&Value) -> u64| since(&before, &after, count)[0];
             let counts = (added(&|s| total(s, "selected")), added(&sent), added(&|s| total(s, "own")));
             assert_eq!(counts, (COUNT, COUNT, COUNT + errors), "{what}: selected, sent, own: {after:#?}");
@@ -567,7 +573,12 @@ fn errors_about(rig: &Rig, family: Family, packet: &[u8]) -> Vec<Vec<u8>> {
     } else {
         &[(1, 0), (1, 3), (1, 4), (2, 0), (3, 0), (3, 1), (4, 0)]
     };
-    let header = if family == V4 { 20 } else { 40 };
+    // Of a packet in fragments the fragment header belongs to it.
+    let header = match packet[6] {
+        _ if family == V4 => 20,
+        44 => 48,
+        _ => 40,
+    };
     let mut errors = Vec::new();
     for (kind, code) in kinds {
         for quoted in [header + 8, header + 40, packet.len()] {

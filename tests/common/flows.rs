@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -456,3 +457,91 @@ impl Datagrams {
 /// Addresses of production that nobody has, and nobody answers.
 pub const NOBODY6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)];
+
+/// What a tunnel has brought: where to, its number, and what was inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub dst: IpAddr,
+    /// VNI, GRE key or ERSPAN session.
+    pub number: u32,
+    pub inner: Vec<u8>,
+}
+
+/// Outer packets taken apart, those in fragments joined, in the order in which they became whole. What is no tunnel, or
+/// was sent from here, is left out.
+pub fn delivered(frames: &[Frame]) -> Vec<Delivered> {
+    let mut waiting: HashMap<(IpAddr, IpAddr, u32), Datagram> = HashMap::new();
+    let mut found = Vec::new();
+    for frame in frames.iter().filter(|frame| !frame.outgoing) {
+        let packet = Packet::captured(frame);
+        let bytes = packet.bytes.to_vec();
+        let Some(parsed) = Parsed::new(&bytes) else { continue };
+        let Some(ip) = &parsed.ip else { continue };
+        if !ip.fragment {
+            // The length of a super-packet may not fit its header.
+            let end = if packet.gso.is_some() { bytes.len() } else { ip.payload.end };
+            let Some((number, start)) = inside(ip.protocol, &bytes[ip.payload.start..end]) else { continue };
+            let inner = packet.inside(ip.payload.start + start).unwrap();
+            let pieces = match Layout::of(&inner) {
+                Some(layout) => layout.cut(&inner.bytes),
+                None => vec![bytes[ip.payload.start + start..end].to_vec()],
+            };
+            found.extend(pieces.into_iter().map(|inner| Delivered { dst: ip.dst, number, inner }));
+            continue;
+        }
+        let payload = &bytes[ip.payload.clone()];
+        let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let at = parsed.network;
+        let (offset, more, id) = if ip.src.is_ipv4() {
+            (usize::from(word(at + 6) & 0x1fff) * 8, word(at + 6) & 0x2000 != 0, word(at + 4).into())
+        } else {
+            let id = u32::from(word(at + 44)) << 16 | u32::from(word(at + 46));
+            (usize::from(word(at + 42) & 0xfff8), word(at + 42) & 1 != 0, id)
+        };
+        let key = (ip.src, ip.dst, id);
+        let datagram = waiting.entry(key).or_default();
+        datagram.pieces.push((offset, payload.to_vec()));
+        if !more {
+            datagram.length = Some(offset + payload.len());
+        }
+        if datagram.length == Some(datagram.pieces.iter().map(|(_, piece)| piece.len()).sum()) {
+            datagram.pieces.sort_by_key(|(offset, _)| *offset);
+            let whole: Vec<u8> = datagram.pieces.iter().flat_map(|(_, piece)| piece.clone()).collect();
+            let inner =
+                |(number, start): (u32, usize)| Delivered { dst: ip.dst, number, inner: whole[start..].to_vec() };
+            found.extend(inside(ip.protocol, &whole).map(inner));
+            waiting.remove(&key);
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Datagram {
+    pieces: Vec<(usize, Vec<u8>)>,
+    length: Option<usize>,
+}
+
+/// RFC 7348, RFC 8926, RFC 2784 and 2890, and the draft of ERSPAN, as far as one needs to know to get at the frame.
+/// The tunnel's number, and where the frame begins.
+fn inside(protocol: u8, payload: &[u8]) -> Option<(u32, usize)> {
+    let word = |at: usize| Some(u16::from_be_bytes([*payload.get(at)?, *payload.get(at + 1)?]));
+    let double = |at: usize| Some(u32::from(word(at)?) << 16 | u32::from(word(at + 2)?));
+    let (number, start) = match (protocol, word(0)?, word(2)?) {
+        (17, _, 4789) => (double(12)? >> 8, 16),
+        (17, _, 6081) => (double(12)? >> 8, 16 + usize::from(payload.get(8)? & 0x3f) * 4),
+        (47, flags, kind) => {
+            let length = 4 + [0x8000, 0x2000, 0x1000].into_iter().filter(|flag| flags & flag != 0).count() * 4;
+            match kind {
+                0x6558 if flags & 0x2000 != 0 => (double(4)?, length),
+                0x6558 => (0, length),
+                0x88be => (u32::from(word(length + 2)? & 0x3ff), length + 8),
+                0x22eb => (u32::from(word(length + 2)? & 0x3ff), length + 12),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    payload.get(start..)?;
+    Some((number, start))
+}
