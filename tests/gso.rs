@@ -574,3 +574,57 @@ fn the_way_of_cutting_can_be_changed() {
     }
     nothing_is_lost(&rig, "after the changes");
 }
+
+/// On the uplink of an overlay the kernel's own packets are in a tunnel already, and it knows: helpers refuse such packets
+/// what they allow with others. They are copied whole, in fragments, or cut, as others are.
+#[test]
+fn what_the_kernel_has_put_into_a_tunnel_is_copied_cut_and_fragmented() {
+    stay_on_this_cpu();
+    for (mode, offloads) in rigs() {
+        let rig = flow_rig(1500);
+        for (host, local, remote, inside) in
+            [(&rig.client, V4.client, V4.host, "10.9.0.1"), (&rig.host, V4.host, V4.client, "10.9.0.2")]
+        {
+            let tunnel = format!("vxlan id 7 local {local} remote {remote} dstport 4790 dev eth0");
+            rig.tool(host, &format!("ip link add ov0 type {tunnel}"));
+            sysctl(host, "net/ipv6/conf/ov0/disable_ipv6", "1");
+            rig.tool(host, &format!("ip address add {inside}/24 dev ov0"));
+            rig.tool(host, "ip link set dev ov0 up");
+        }
+        set_offloads(&rig, offloads, offloads);
+        rig.ebmirror(&["attach", "eth0"]).ok();
+        let peers: [(&str, &[&str]); 3] =
+            [("101", &[]), ("102", &["--snaplen", "200"]), ("103", &["--oversize", "truncate"])];
+        for (vni, more) in peers {
+            let args = ["peer", "add", vni, "--tunnel", "vxlan", "--remote", V4.collector, "--vni", vni];
+            rig.ebmirror(&[&args[..], more].concat()).ok();
+        }
+        let (wire, collector) = (record(&rig.client, "eth0"), record(&rig.collector, "eth0"));
+        let ends = [Datagrams::bind(&rig.client, "10.9.0.1", 7000), Datagrams::bind(&rig.host, "10.9.0.2", 7000)];
+        // The last one fills a frame.
+        for (n, size) in (0..).zip([20, 100, 700, 1300, 1400, 1422]) {
+            for (from, to) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+                let data = pattern(n, size);
+                from.send(to, &data);
+                assert!(to.receive(mode, size) == data, "{mode}: the application got other bytes");
+            }
+        }
+        settle(mode, || {
+            let originals = seen(&wire);
+            let copies = collector.with(flows::delivered).unwrap();
+            for (vni, limit) in [(101, usize::MAX), (102, 200), (103, 1500 - V4.overhead)] {
+                let mut expected: Vec<Vec<u8>> =
+                    originals.iter().map(|frame| frame[..frame.len().min(limit)].to_vec()).collect();
+                let mut found: Vec<Vec<u8>> =
+                    copies.iter().filter(|copy| copy.number == vni).map(|copy| copy.inner.clone()).collect();
+                expected.sort();
+                found.sort();
+                if let Some(fault) = difference(&expected, &found) {
+                    return Err(format!("{vni}: {fault}; {}", peer(&rig.stats(), &vni.to_string())));
+                }
+            }
+            Ok(())
+        });
+        nothing_is_lost(&rig, mode);
+    }
+}
