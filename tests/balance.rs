@@ -20,7 +20,8 @@ use common::traffic::{
 };
 use common::{COLLECTOR, Rig};
 use ebmirror::kernel::hooks::tcx;
-use ebmirror::lab::capture::{Frame, Sender};
+use ebmirror::lab::capture::{Checksum, Frame, Gso, Sender};
+use ebmirror::lab::compare::Packet;
 use ebmirror::lab::frame::{BROADCAST, Ethernet, TCP_ACK, TPID_8021Q, Tcp, pattern};
 use ebmirror::lab::parse::Parsed;
 use ebmirror::lab::recorder::Recorder;
@@ -530,12 +531,52 @@ fn two_cpus() -> [usize; 2] {
     [cpus[0], cpus[cpus.len() - 1]]
 }
 
+/// What production sends.
+#[derive(Clone, Copy, Debug)]
+enum Offer {
+    /// UDP frames of this length.
+    Frames(usize),
+    /// Super-packets of ten segments, of 1,000 bytes each.
+    Udp,
+    Tcp,
+}
+
+/// Segments of a super-packet, and the data in each.
+const SEGMENTS: usize = 10;
+const SEGMENT: usize = 1000;
+
+impl Offer {
+    fn packet(self, rig: &Rig, number: u64) -> (Vec<u8>, Option<Gso>, Checksum) {
+        let ip = host_to_client(rig).ipv4(NOBODY[0], NOBODY[1]);
+        let (data, size) = (pattern(number, SEGMENTS * SEGMENT), Some(SEGMENT as u16));
+        let tcp = Tcp { sport: 4000, dport: 5000 + number as u16, seq: 1, ack: 1, flags: TCP_ACK, window: 500 };
+        match self {
+            Self::Frames(length) => {
+                let frame = udp_frames(&host_to_client(rig), number..number + 1, length).remove(0);
+                (frame, None, Checksum::Unknown)
+            }
+            Self::Udp => ip.udp_offloaded(4000, 5000 + number as u16, &data, size),
+            Self::Tcp => ip.tcp_offloaded(tcp, &data, size),
+        }
+    }
+
+    /// Frames on the wire that it stands for.
+    fn frames(self) -> usize {
+        if matches!(self, Self::Frames(_)) { 1 } else { SEGMENTS }
+    }
+}
+
+/// Frames on the wire, of those that came in.
+fn wire_count(recorder: &Recorder) -> u64 {
+    let size = |frame: &Frame| Packet::captured(frame).wire_size().packets;
+    recorder.with(|frames| frames.iter().filter(|frame| !frame.outgoing).map(size).sum()).unwrap()
+}
+
 /// What is offered, and what must arrive.
 struct Rate {
     rate: &'static str,
     more: &'static [&'static str],
-    /// Bytes of each frame.
-    length: usize,
+    offer: Offer,
     /// Frames a second that arrive.
     expected: f64,
     /// Frames a second that are offered.
@@ -547,7 +588,7 @@ const WINDOW: Duration = Duration::from_secs(2);
 
 /// Two CPUs send more than the rate allows. Production gets all of it, another peer too, and this one its rate.
 fn rate_is_kept(rate: &Rate) {
-    let what = format!("{} {:?}, {} bytes", rate.rate, rate.more, rate.length);
+    let what = format!("{} {:?}, {:?}", rate.rate, rate.more, rate.offer);
     let rig = quiet_rig(1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
     add_peer(&rig, "limited", 42, &[&["--rate", rate.rate], rate.more].concat());
@@ -562,14 +603,14 @@ fn rate_is_kept(rate: &Rate) {
                     .run(|| {
                         stay_on_cpu(cpu);
                         let sender = Sender::open("eth0").unwrap();
-                        let frame = udp_frames(&host_to_client(rig), cpu as u64..cpu as u64 + 1, rate.length).remove(0);
+                        let (frame, gso, checksum) = rate.offer.packet(rig, cpu as u64);
                         let (start, mut mine) = (Instant::now(), 0.0);
                         while !done.load(Ordering::Relaxed) {
                             let due = start.elapsed().as_secs_f64() * rate.offered / 2.0;
                             while mine < due {
-                                sender.send(&frame).unwrap();
-                                mine += 1.0;
-                                sent.fetch_add(1, Ordering::Relaxed);
+                                sender.send_offloaded(&frame, gso, checksum).unwrap();
+                                mine += rate.offer.frames() as f64;
+                                sent.fetch_add(rate.offer.frames() as u64, Ordering::Relaxed);
                             }
                             std::thread::sleep(Duration::from_millis(2));
                         }
@@ -581,9 +622,9 @@ fn rate_is_kept(rate: &Rate) {
         std::thread::sleep(Duration::from_millis(500));
         // A busy machine may keep the senders from their work, so that less arrives; never more.
         for _ in 0..4 {
-            let (start, before) = (Instant::now(), collector.count().unwrap());
+            let (start, before) = (Instant::now(), wire_count(&collector));
             std::thread::sleep(WINDOW);
-            let (took, after) = (start.elapsed(), collector.count().unwrap());
+            let (took, after) = (start.elapsed(), wire_count(&collector));
             let arrived = (after - before) as f64 / took.as_secs_f64();
             measured.push(arrived / rate.expected);
             if measured.last().is_some_and(|share| *share >= 0.95) {
@@ -601,11 +642,11 @@ fn rate_is_kept(rate: &Rate) {
     assert_eq!(limited["lost"], limited["reasons"]["rate"], "{what}: {limited}");
     assert!(packets(&limited["lost"]) > 0, "{what}: nothing to be limited, nothing tested");
     settle("production", || {
-        let arrived = production.with(|frames| frames.iter().filter(|frame| !frame.outgoing).count()).unwrap() as u64;
+        let arrived = wire_count(&production);
         if arrived == sent { Ok(()) } else { Err(format!("{arrived} of {sent} frames of production")) }
     });
     settle("the copies", || {
-        let (arrived, sent) = (collector.count().unwrap() as u64, packets(&limited["sent"]));
+        let (arrived, sent) = (wire_count(&collector), packets(&limited["sent"]));
         if arrived == sent { Ok(()) } else { Err(format!("{arrived} of {sent}")) }
     });
 }
@@ -613,25 +654,43 @@ fn rate_is_kept(rate: &Rate) {
 #[test]
 fn a_rate_in_bits_counts_the_inner_bytes() {
     // 16 Mbit/s are 2,000 frames of 1,000 bytes a second.
-    rate_is_kept(&Rate { rate: "16mbit", more: &[], length: 1000, expected: 2000.0, offered: 5000.0 });
+    rate_is_kept(&Rate { rate: "16mbit", more: &[], offer: Offer::Frames(1000), expected: 2000.0, offered: 5000.0 });
 }
 
 #[test]
 fn a_rate_in_bits_counts_what_is_left_after_a_cut() {
     // 1.6 Mbit/s are 2,000 frames of which 100 bytes are sent.
     let more = &["--snaplen", "100"];
-    rate_is_kept(&Rate { rate: "1600kbit", more, length: 1000, expected: 2000.0, offered: 5000.0 });
+    rate_is_kept(&Rate { rate: "1600kbit", more, offer: Offer::Frames(1000), expected: 2000.0, offered: 5000.0 });
 }
 
 #[test]
 fn a_rate_in_packets_counts_frames() {
-    rate_is_kept(&Rate { rate: "2kpps", more: &[], length: 200, expected: 2000.0, offered: 5000.0 });
+    rate_is_kept(&Rate { rate: "2kpps", more: &[], offer: Offer::Frames(200), expected: 2000.0, offered: 5000.0 });
 }
 
 #[test]
 fn a_rate_in_packets_counts_a_frame_in_fragments_as_one() {
     let more = &["--oversize", "fragment"];
-    rate_is_kept(&Rate { rate: "1500pps", more, length: 1514, expected: 1500.0, offered: 4000.0 });
+    rate_is_kept(&Rate { rate: "1500pps", more, offer: Offer::Frames(1514), expected: 1500.0, offered: 4000.0 });
+}
+
+/// Inner bytes are those of all the segments: 1,042 of UDP, 1,054 of TCP.
+#[test]
+fn a_rate_in_bits_counts_the_segments_of_super_packets() {
+    for (offer, gso, length) in
+        [(Offer::Udp, "fast", 1042.0), (Offer::Tcp, "fast", 1054.0), (Offer::Tcp, "wire", 1054.0)]
+    {
+        let more: &[&str] = if gso == "wire" { &["--gso", "wire"] } else { &[] };
+        rate_is_kept(&Rate { rate: "32mbit", more, offer, expected: 4e6 / length, offered: 10_000.0 });
+    }
+}
+
+#[test]
+fn a_rate_in_packets_counts_the_segments_of_super_packets() {
+    for offer in [Offer::Udp, Offer::Tcp] {
+        rate_is_kept(&Rate { rate: "3kpps", more: &[], offer, expected: 3000.0, offered: 8000.0 });
+    }
 }
 
 #[test]
@@ -692,6 +751,22 @@ fn a_rate_can_be_changed() {
     let collector = record(&rig.collector, "eth0");
     send_in_bursts(&rig.client, &frames, &collector, 1);
     assert_eq!(packets(&peer(&rig.balanced(), "limited")["reasons"]["rate"]), lost);
+}
+
+/// A new peer may get the place of an old one in the kernel's tables, not its debts.
+#[test]
+fn a_new_peer_does_not_pay_for_an_old_one() {
+    let rig = quiet_rig(1600);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    add_peer(&rig, "old", 42, &["--rate", "10pps"]);
+    let frames = udp_frames(&client_to_host(&rig), 0..200, 500);
+    send(&rig.client, "eth0", &frames);
+    assert_eq!(reasons(peer(&rig.balanced(), "old")), ["rate"], "nothing to be paid for, nothing tested");
+    rig.ebmirror(&["peer", "del", "old"]).ok();
+    add_peer(&rig, "new", 43, &["--rate", "1gbit"]);
+    send(&rig.client, "eth0", &frames);
+    let stats = rig.balanced();
+    assert_eq!(counter(&peer(&stats, "new")["sent"]), size_of_all(&frames), "{stats}");
 }
 
 /// A program of somebody else at the output: what has the priority of bulk is dropped (or only that is not).
@@ -834,12 +909,7 @@ fn outer_packets_are_taken_apart() {
     let inner = udp_frames(&Ethernet::new([2; 6], [4; 6]), 1..2, 900).remove(0);
     let outer = Ethernet::new([6; 6], [8; 6]);
     let tunnel = [&[0xc0, 0, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 42, 0][..], &inner].concat();
-    let frame = |bytes: Vec<u8>| Frame {
-        bytes,
-        outgoing: false,
-        gso: None,
-        checksum: ebmirror::lab::capture::Checksum::Unknown,
-    };
+    let frame = |bytes: Vec<u8>| Frame { bytes, outgoing: false, gso: None, checksum: Checksum::Unknown };
     let v4 = outer.clone().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).id(9);
     let pieces = [
         frame(v4.clone().fragment(false, 64).protocol(17, &tunnel[512..])),

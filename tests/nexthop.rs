@@ -435,6 +435,56 @@ fn a_new_mac_address_that_nobody_tells_is_noticed() {
     });
 }
 
+/// Whatever the tunnel: each kind of copy, alone, makes the kernel ask.
+#[test]
+fn every_tunnel_finds_its_neighbour() {
+    let tunnels: [&[&str]; 6] = [
+        &["vxlan", "--vni", "7"],
+        &["geneve", "--vni", "7"],
+        &["gre"],
+        &["gre", "--key", "7"],
+        &["erspan2", "--session", "7"],
+        &["erspan3", "--session", "7"],
+    ];
+    let rig = rig();
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    let mut number = 0;
+    for family in FAMILIES {
+        for tunnel in tunnels {
+            let what = format!("{tunnel:?} over {}", family.name);
+            let args = ["peer", "add", "ids", "--remote", family.collector, "--tunnel"];
+            rig.ebmirror(&[&args[..], tunnel].concat()).ok();
+            for kind in KINDS {
+                let collector = record(&rig.collector, "eth0");
+                rig.tool(&rig.host, "ip neigh flush dev eth1");
+                let start = Instant::now();
+                loop {
+                    let late = start.elapsed() > SOON;
+                    let batch = frames(&rig, kind, number, BATCH);
+                    number += BATCH;
+                    common::traffic::send(&rig.host, "eth0", &batch);
+                    let sent = Instant::now();
+                    let all_arrive = || {
+                        let copies = collector.with(flows::delivered).unwrap();
+                        batch.iter().all(|frame| copies.iter().any(|copy| copy.inner == *frame))
+                    };
+                    while !all_arrive() && sent.elapsed() < if late { PATIENCE } else { ON_THE_WAY } {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    if all_arrive() {
+                        break;
+                    }
+                    assert!(!late, "{what}, {kind:?}: not found within {SOON:?}: {}", peer(&rig.stats(), "ids"));
+                }
+            }
+            let stats = rig.balanced();
+            let ids = peer(&stats, "ids");
+            assert_eq!(ids["lost"], ids["reasons"]["no_neighbour"], "{what}: {stats}");
+            rig.ebmirror(&["peer", "del", "ids"]).ok();
+        }
+    }
+}
+
 #[test]
 fn a_route_that_moves_to_another_device_is_followed() {
     each(|rig, family, with_each_kind| {
