@@ -38,6 +38,15 @@ struct {
 	__type(value, struct fragment_buffer);
 } ebm_frames SEC(".maps");
 
+/* The next ID of a datagram that is sent in fragments. One for all peers and CPUs: several peers may be at one collector,
+ * which puts together what has the same addresses, protocol and ID. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ebm_fragment_id SEC(".maps");
+
 struct fragment_loop {
 	struct __sk_buff *skb;
 	struct encap_run *run;
@@ -50,6 +59,15 @@ struct fragment_loop {
 	__u32 header; /* bytes in front of a slice: Ethernet and IP */
 	__u32 failed;
 };
+
+static __always_inline __u32 fragment_next_id(void)
+{
+	const struct ebm_control *control = control_get();
+	__u32 zero = 0, *next = bpf_map_lookup_elem(&ebm_fragment_id, &zero);
+
+	/* RFC 7739: IDs of IPv6 fragments should not be easy to guess. The mark is random. */
+	return next && control ? __sync_fetch_and_add(next, 1) + control->mark : 0;
+}
 
 static __always_inline struct fragment_buffer *fragment_buffer_get(void)
 {
@@ -181,7 +199,7 @@ __noinline int fragment_fill(struct __sk_buff *skb, struct encap_run *run, __u32
 static __always_inline bool fragment_divide(struct fragment_loop *loop, __u32 mtu)
 {
 	__u32 most = ((__u32)min_u64(mtu, PLAN_NETWORK_MAX) - (loop->header - ETH_HLEN)) & ~7U;
-	__u32 last;
+	__u32 least = min_u64(FRAGMENT_LAST_MIN, most / 2), last;
 
 	if (mtu <= loop->header || !most)
 		return false;
@@ -190,8 +208,8 @@ static __always_inline bool fragment_divide(struct fragment_loop *loop, __u32 mt
 	if (loop->count < 2 || loop->count > FRAGMENT_COUNT_MAX)
 		return loop->count == 1;
 	last = loop->total - (loop->count - 1) * most;
-	if (last < FRAGMENT_LAST_MIN && most > 4 * FRAGMENT_LAST_MIN)
-		loop->slice -= ((FRAGMENT_LAST_MIN - last) / (loop->count - 1) + 7) & ~7U;
+	if (last < least)
+		loop->slice -= ((least - last) / (loop->count - 1) + 7) & ~7U;
 	return true;
 }
 
@@ -199,12 +217,11 @@ static __always_inline bool fragment_divide(struct fragment_loop *loop, __u32 mt
 __noinline int fragment_send(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);
-	struct nexthop_pace *pace = bpf_map_lookup_elem(&ebm_paces, &slot);
 	struct fragment_loop loop = { .skb = skb, .run = run, .slot = slot };
 	__be16 type;
 	int rest;
 
-	if (!run || !nexthop || !pace)
+	if (!run || !nexthop)
 		return EBM_REASON_NO_ROUTE;
 	if (inner_read(skb, run))
 		return EBM_REASON_NO_ROOM;
@@ -217,7 +234,7 @@ __noinline int fragment_send(struct __sk_buff *skb, struct encap_run *run, __u32
 					  sizeof(struct iphdr));
 	loop.total = nexthop->outer.length - nexthop->outer.transport + run->inner_length + rest;
 	loop.start = FRAGMENT_HEAD - (loop.total - rest);
-	loop.id = __sync_fetch_and_add(&pace->fragment_id, 1);
+	loop.id = fragment_next_id();
 	if (!fragment_divide(&loop, nexthop->mtu))
 		return EBM_REASON_TOO_BIG;
 	if (run->plan & PLAN_NEIGHBOUR && skb->protocol != type && vlan_set_protocol(skb, type))

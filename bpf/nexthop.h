@@ -126,7 +126,6 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		pace->probed_ns = 0;
 		pace->refreshed_ns = 0;
 		pace->ifindex = 0;
-		pace->fragment_id = bpf_get_prandom_u32();
 		pace->version = peer->version;
 	}
 	nexthop->version = peer->version;

@@ -104,9 +104,12 @@ static __always_inline enum plan_way plan_frame(struct __sk_buff *skb, const str
 		if (peer->oversize == EBM_OVERSIZE_FRAGMENT && overhead) {
 			way = PLAN_FRAGMENT;
 			limit = PLAN_OUTER_MAX + ETH_HLEN;
+			/* RFC 8200, 3: the payload length does not count the header. */
+			if (nexthop->outer.family == 6)
+				limit += sizeof(struct ipv6hdr);
 		}
 		excess = *keep + overhead > limit ? *keep + overhead - limit : 0;
-		if (peer->oversize == EBM_OVERSIZE_DROP || excess + PLAN_KEEP_MIN > *keep) {
+		if (peer->oversize == EBM_OVERSIZE_DROP || (excess && excess + PLAN_KEEP_MIN > *keep)) {
 			*reason = EBM_REASON_TOO_BIG;
 			return PLAN_LOST;
 		}

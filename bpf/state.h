@@ -54,10 +54,10 @@ struct {
 struct nexthop_pace {
 	__u64 probed_ns;
 	__u64 refreshed_ns;
-	__u32 ifindex;	   /* the last known good device */
-	__u32 version;	   /* of the peer that all of this is about */
-	__u32 sequence;	   /* the next number of a tunnel that has them */
-	__u32 fragment_id; /* the next ID of a datagram that is sent in fragments: those of two CPUs must not mix */
+	__u32 ifindex;	/* the last known good device */
+	__u32 version;	/* of the peer that all of this is about */
+	__u32 sequence; /* the next number of a tunnel that has them */
+	__u32 reserved;
 	__u8 source[16];   /* the last source address; all zero = none yet */
 };
 

@@ -15,7 +15,7 @@ this host is 192.0.2.1 (2001:db8::1).
     ip link add gt0 type gretap local 192.0.2.10 remote 192.0.2.1 key 7
     (IPv6: type ip6gretap local 2001:db8::10 remote 2001:db8::1 key 7)
   ebmirror peer add ids --tunnel erspan2 --remote 192.0.2.10 --session 7
-    ip link add es0 type erspan seq key 7 local 192.0.2.10 remote 192.0.2.1 erspan_ver 1
+    ip link add es0 type erspan oseq key 7 local 192.0.2.10 remote 192.0.2.1 erspan_ver 1
     (IPv6: type ip6erspan; erspan3: erspan_ver 2)
   ebmirror peer add ids --tunnel span --dev eth9
     what is behind eth9 gets the plain frames
