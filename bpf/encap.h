@@ -41,10 +41,15 @@ static __always_inline int encap_write(struct __sk_buff *skb, struct encap_run *
 	return bpf_skb_store_bytes(skb, 0, nexthop->outer.bytes + OUTER_PAD, length + inner, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Sends the packet to a local device. There is no look-up that tells whether it is up: only a clone's result does. */
+#define ENCAP_CONGESTION 2 /* NET_XMIT_CN of the kernel's <linux/netdevice.h> */
+
+/* Sends the packet to a local device. There is no look-up that tells whether it is up: only a clone's result does. The queue of
+ * a device that is down or without carrier answers that it is congested. */
 static __always_inline enum ebm_reason encap_span(struct __sk_buff *skb, const struct nexthop *nexthop)
 {
-	return bpf_clone_redirect(skb, nexthop->ifindex, 0) < 0 ? EBM_REASON_NO_ROUTE : EBM_REASON_UNSPEC;
+	long result = bpf_clone_redirect(skb, nexthop->ifindex, 0);
+
+	return result < 0 || result == ENCAP_CONGESTION ? EBM_REASON_NO_ROUTE : EBM_REASON_UNSPEC;
 }
 
 /* Write, and send a clone; for the last of the group: write, and leave the packet to the caller. 0, or the reason of the

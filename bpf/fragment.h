@@ -7,6 +7,7 @@
 #ifndef EBM_FRAGMENT_H
 #define EBM_FRAGMENT_H
 
+#include "buffer.h"
 #include "inner.h"
 
 /* struct frag_hdr of the kernel, which is no UAPI. */
@@ -19,24 +20,9 @@ struct fragment_header6 {
 
 #define FRAGMENT_MORE4 0x2000
 #define FRAGMENT_MORE6 0x0001
-#define FRAGMENT_HEAD 64	/* the tunnel's headers and the inner Ethernet header end here */
 #define FRAGMENT_TUNNEL_MAX 20	/* GRE with an option, ERSPAN III */
+#define FRAGMENT_LAST_MIN 128	/* no helper makes a packet shorter than its original's headers */
 #define FRAGMENT_COUNT_MAX 2048 /* IP MTU 68, the least of RFC 791, leaves 48 bytes a fragment */
-#define FRAGMENT_LAST_MIN 128	/* bpf_skb_change_tail leaves the original's transport header whole */
-#define FRAGMENT_SLICE_MAX 0x3fff
-
-/* The last SLICE_MAX bytes are never read: so the verifier sees that no slice ends behind the buffer. */
-struct fragment_buffer {
-	__u8 bytes[FRAGMENT_HEAD + 0x10000 + FRAGMENT_SLICE_MAX + 1];
-};
-
-/* One a CPU: user space sets max_entries. Not a per-CPU map, whose values end at 32 KiB. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct fragment_buffer);
-} ebm_frames SEC(".maps");
 
 /* The next ID of a datagram that is sent in fragments. One for all peers and CPUs: several peers may be at one collector,
  * which puts together what has the same addresses, protocol and ID. */
@@ -67,13 +53,6 @@ static __always_inline __u32 fragment_next_id(void)
 
 	/* RFC 7739: IDs of IPv6 fragments should not be easy to guess. The mark is random. */
 	return next && control ? __sync_fetch_and_add(next, 1) + control->mark : 0;
-}
-
-static __always_inline struct fragment_buffer *fragment_buffer_get(void)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	return bpf_map_lookup_elem(&ebm_frames, &cpu);
 }
 
 /* Ethernet and IP header of the fragment that begins at `offset`. */
@@ -115,7 +94,7 @@ static __always_inline int fragment_write_header(struct __sk_buff *skb, const st
 static long fragment_one(__u32 i, struct fragment_loop *loop)
 {
 	struct nexthop *nexthop = nexthop_entry(loop->slot);
-	struct fragment_buffer *buffer = fragment_buffer_get();
+	struct buffer *buffer = buffer_get();
 	__u32 offset = i * loop->slice, length = loop->slice, from;
 	bool more = i + 1 < loop->count;
 	struct __sk_buff *skb = loop->skb;
@@ -126,14 +105,14 @@ static long fragment_one(__u32 i, struct fragment_loop *loop)
 		return 1;
 	if (!more) {
 		length = loop->total - offset;
-		err = bpf_skb_change_tail(skb, loop->header + length, 0);
+		err = buffer_resize(skb, loop->header + length);
 	}
 	from = loop->start + offset;
-	if (err || from >= FRAGMENT_HEAD + 0x10000)
+	if (err || from >= BUFFER_HEAD + BUFFER_PACKET_MAX)
 		return 1;
 	/* Kernel 6.1 does not learn from a comparison with 0 that a size is not 0: one less is compared, one more used. */
 	length -= 1;
-	if (length >= FRAGMENT_SLICE_MAX)
+	if (length >= BUFFER_SLICE_MAX)
 		return 1;
 	barrier_var(length);
 	length += 1;
@@ -157,7 +136,7 @@ static long fragment_one(__u32 i, struct fragment_loop *loop)
 __noinline int fragment_fill(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);
-	struct fragment_buffer *buffer = fragment_buffer_get();
+	struct buffer *buffer = buffer_get();
 	__u32 inner, tunnel, transport, rest, keep, ethernet, start;
 
 	if (!run || !nexthop || !buffer)
@@ -181,16 +160,16 @@ __noinline int fragment_fill(struct __sk_buff *skb, struct encap_run *run, __u32
 	rest += 1;
 	inner_finish_outer(run, nexthop, slot, transport - ETH_HLEN + tunnel + inner + rest);
 	/* Numbers first, then one addition: a pointer that had something taken away is unbounded for the verifier. */
-	ethernet = FRAGMENT_HEAD - inner;
+	ethernet = BUFFER_HEAD - inner;
 	barrier_var(ethernet);
 	start = ethernet - tunnel;
 	barrier_var(start);
-	if (start > FRAGMENT_HEAD || ethernet > FRAGMENT_HEAD)
+	if (start > BUFFER_HEAD || ethernet > BUFFER_HEAD)
 		return -1;
 	__builtin_memcpy(buffer->bytes + start, nexthop->outer.bytes + OUTER_PAD + transport,
 			 FRAGMENT_TUNNEL_MAX);
 	__builtin_memcpy(buffer->bytes + ethernet, run->inner, sizeof(run->inner));
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, buffer->bytes + FRAGMENT_HEAD, rest))
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, buffer->bytes + BUFFER_HEAD, rest))
 		return -1;
 	return rest;
 }
@@ -233,13 +212,13 @@ __noinline int fragment_send(struct __sk_buff *skb, struct encap_run *run, __u32
 					  sizeof(struct ipv6hdr) + sizeof(struct fragment_header6) :
 					  sizeof(struct iphdr));
 	loop.total = nexthop->outer.length - nexthop->outer.transport + run->inner_length + rest;
-	loop.start = FRAGMENT_HEAD - (loop.total - rest);
+	loop.start = BUFFER_HEAD - (loop.total - rest);
 	loop.id = fragment_next_id();
 	if (!fragment_divide(&loop, nexthop->mtu))
 		return EBM_REASON_TOO_BIG;
 	if (run->plan & PLAN_NEIGHBOUR && skb->protocol != type && vlan_set_protocol(skb, type))
 		return EBM_REASON_NO_ROOM;
-	if (bpf_skb_change_tail(skb, loop.header + loop.slice, 0))
+	if (buffer_resize(skb, loop.header + loop.slice))
 		return EBM_REASON_NO_ROOM;
 	bpf_loop(loop.count, fragment_one, &loop, 0);
 	return loop.failed ? EBM_REASON_NO_MEMORY : 0;

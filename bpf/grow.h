@@ -3,17 +3,8 @@
 #ifndef EBM_GROW_H
 #define EBM_GROW_H
 
+#include "buffer.h"
 #include "inner.h"
-
-#define GROW_CUT_RETRY 256 /* no original has a transport header behind it, but for pathological ones */
-
-/* Cuts the copy. The kernel leaves the transport header whole: where that is further on than usual, more is kept. */
-static __always_inline int grow_cut(struct __sk_buff *skb, __u32 keep)
-{
-	if (bpf_skb_change_tail(skb, keep, 0) == 0)
-		return 0;
-	return keep < GROW_CUT_RETRY && GROW_CUT_RETRY < skb->len ? bpf_skb_change_tail(skb, GROW_CUT_RETRY, 0) : 0;
-}
 
 /* Cuts and grows the packet as the group's plan says. 0, or a negative error. */
 __noinline int grow_packet(struct __sk_buff *skb, struct encap_run *run)
@@ -26,7 +17,7 @@ __noinline int grow_packet(struct __sk_buff *skb, struct encap_run *run)
 	if (!run)
 		return -1;
 	if (run->plan & PLAN_CUT) {
-		err = grow_cut(skb, run->plan & PLAN_CUT);
+		err = buffer_cut(skb, run->plan & PLAN_CUT);
 		if (err)
 			return err;
 	}

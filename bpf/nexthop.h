@@ -136,7 +136,8 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	nexthop->neighbour = false;
 	nexthop->reason = fib_ask(skb, peer, fib, stage_ifindex, 0);
 	nexthop->ifindex = fib->ifindex;
-	if (peer->dev_ifindex && (nexthop->reason || fib->ifindex != peer->dev_ifindex)) {
+	if (peer->dev_ifindex && fib->ifindex != peer->dev_ifindex &&
+	    (!nexthop->reason || nexthop->reason == EBM_REASON_NO_NEIGHBOUR)) {
 		/* The user wants another device than the routes do. Where it does not forward the kernel does not tell. */
 		nexthop->reason = fib_ask(skb, peer, fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
 		nexthop->ifindex = peer->dev_ifindex;

@@ -17,6 +17,7 @@
 #define PARSE_IP_MF_OFFSET 0x3fff /* RFC 791: more-fragments flag and offset */
 #define PARSE_IP_OFFSET 0x1fff
 #define PARSE_IP6_OFFSET 0xfff8 /* RFC 8200, 4.5 */
+#define PARSE_IP6_JUMBO 8
 #define PARSE_OFFSET_MAX 1023	 /* of an inner frame: four tunnels deep */
 #define PARSE_LAYER3 0x80000000U /* in `offset`: what is there begins with its IP header */
 
@@ -132,11 +133,13 @@ static __always_inline bool parse_is_extension(__u8 protocol)
 static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
 {
 	struct ipv6hdr ip;
-	__u8 next;
+	__u8 next, hashed = 0;
+	bool jumbo;
 
 	if (parse_read(skb, offset, &ip, sizeof(ip)) < 0)
 		return;
 	next = ip.nexthdr;
+	jumbo = skb->gso_size && !ip.payload_len && next == IPPROTO_HOPOPTS;
 	offset += sizeof(ip);
 	for (int i = 0; i < PARSE_IP6_EXTENSIONS && parse_is_extension(next); i++) {
 		struct parse_ip6_extension extension;
@@ -144,6 +147,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 		if (parse_read(skb, offset, &extension, sizeof(extension)) < 0)
 			break;
 		if (next == IPPROTO_FRAGMENT) {
+			/* What every fragment has: behind the first one's there may be more extensions. */
+			hashed = extension.next;
 			key->fragment = true;
 			key->later = extension.fragment & bpf_htons(PARSE_IP6_OFFSET);
 			key->id = extension.id;
@@ -158,10 +163,13 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 			break;
 	}
 	key->protocol = next;
-	key->hash = next;
+	key->hash = key->fragment ? hashed : next;
 	for (int i = 0; i < 4; i++)
 		key->hash = parse_pair(key->hash, ip.saddr.in6_u.u6_addr32[i], ip.daddr.in6_u.u6_addr32[i]);
 	parse_transport(skb, offset, key);
+	/* Super-packets beyond 64 KiB have a jumbo option (RFC 2675) that no segment gets. */
+	if (jumbo)
+		key->headers -= PARSE_IP6_JUMBO;
 }
 
 /* Fills the key from the Ethernet header on. The offset of what stands behind it and its tags; 0 when that is cut off. */

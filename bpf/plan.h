@@ -16,7 +16,7 @@
 /* SKB_MAX_ALLOC of 4 KiB pages, 16,064 bytes: no helper makes a packet longer that is not GSO. Without the Ethernet header. */
 #define PLAN_NETWORK_MAX 16000
 #define PLAN_OUTER_MAX 65535 /* IPv4's total length (RFC 791) */
-#define PLAN_KEEP_MIN 60     /* of a frame that is cut: bpf_skb_change_tail leaves the transport header whole */
+#define PLAN_KEEP_MIN 60     /* of a frame that is cut: less is no use to anybody */
 
 /* nexthop->plan: what one packet of a group of destinations has in common. */
 #define PLAN_CUT 0x1ffff	/* bytes to keep of the packet; 0 = all */

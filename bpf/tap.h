@@ -15,13 +15,15 @@
 #include "size.h"
 
 /*
- * True when the clone reached the stage. The helper's own result cannot tell: it is also that of everything the stage did.
+ * True when the clone reached the stage; `more`: packets that it was made of, beyond what `size` says. The helper's own
+ * result cannot tell: it is also that of everything the stage did.
  *
  * A device took it that is not the stage: the mirrored device was moved into another network namespace, where the stage's
  * number is somebody else's, or the stage was deleted and its number given away. No further frame may go there.
  */
 static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
-				      __u32 word, const struct parse_key *key, const struct stats_size *size)
+				      __u32 word, const struct parse_key *key, const struct stats_size *size,
+				      __u32 *more)
 {
 	__u32 ifindex = iface->layer3 ? control->layer3_ifindex : control->stage_ifindex;
 	__u32 headers = key->headers + (iface->layer3 ? ETH_HLEN : 0);
@@ -43,7 +45,7 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	skb->mark = mark;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	exact_settle();
+	*more = exact_settle();
 	if (scratch->stage_copies != copies)
 		return true;
 	if (result >= 0 && scratch->refused == refused)
@@ -84,7 +86,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct ebm_iface_stats *stats;
 	struct parse_key key = {};
 	struct stats_size size, copies;
-	__u32 active, word, layer3;
+	__u32 active, word, layer3, more = 0;
 	bool may_be_own;
 
 	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
@@ -113,7 +115,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	word = active | tap_word(skb, &key, tap_is_tunnel(&key, may_be_own), direction);
 	copies.packets = size.packets * config->group_count;
 	copies.bytes = size.bytes * config->group_count;
-	if (tap_clone(skb, control, iface, word, &key, &size)) {
+	if (tap_clone(skb, control, iface, word, &key, &size, &more)) {
+		/* It was a super-packet of more packets than it said. */
+		stats->seen.packets += more;
+		stats->selected.packets += more;
+		stats->cloned.packets += more;
+		stats->copies.packets += exact_copies(more);
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);
 	} else {

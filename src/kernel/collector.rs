@@ -240,6 +240,10 @@ pub fn output_device(netlink: &Netlink, name: &InterfaceName, span: bool) -> Res
         return Err(Error::new(Code::Conflict, format!("{} is ebmirror's own stage device", device.name))
             .hint("name the device through which the copies are to leave"));
     }
+    if device.kind.as_deref() == Some("ifb") {
+        let message = format!("{name} is an ifb device, which would send the copies back to where they came from");
+        return Err(Error::new(Code::Conflict, message).hint("use a veth or dummy device"));
+    }
     if span && device.loopback {
         return Err(Error::new(
             Code::Conflict,

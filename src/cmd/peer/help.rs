@@ -5,9 +5,10 @@ pub(super) const ADD: &str =
 this host is 192.0.2.1 (2001:db8::1).
 
   ebmirror peer add ids --tunnel vxlan --remote 192.0.2.10 --vni 42
-    ip link add vx0 type vxlan id 42 dstport 4789 local 192.0.2.10
+    ip link add vx0 type vxlan id 42 dstport 4789 local 192.0.2.10 nolearning
   ebmirror peer add ids --tunnel vxlan --remote 2001:db8::10 --vni 42
-    ip link add vx0 type vxlan id 42 dstport 4789 local 2001:db8::10 udp6zerocsumrx
+    ip link add vx0 type vxlan id 42 dstport 4789 local 2001:db8::10 udp6zerocsumrx \
+      nolearning
   ebmirror peer add ids --tunnel geneve --remote 192.0.2.10 --vni 42
     ip link add gnv0 type geneve id 42 remote 192.0.2.1
     (IPv6: remote 2001:db8::1 udp6zerocsumrx)
