@@ -60,7 +60,8 @@ int ebm_layer3(struct __sk_buff *skb)
 	if (!control || !scratch || skb->mark != control->mark)
 		return EBM_VERDICT_DROP;
 	scratch->refused += 1;
-	if (bpf_skb_change_head(skb, sizeof(eth), 0) || bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+	if (bpf_skb_change_head(skb, sizeof(eth), 0) ||
+	    bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), BPF_F_RECOMPUTE_CSUM))
 		return EBM_VERDICT_DROP;
 	return bpf_redirect(control->stage_ifindex, 0);
 }

@@ -198,7 +198,9 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 		run->todo = run->job.set;
 	else
 		encap_each(skb, run, ENCAP_PLAN);
+	scratch->sharing += 1;
 	bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
+	scratch->sharing -= 1;
 	if (run->exact) {
 		exact_hand_over(skb, scratch, &run->job, run->exact);
 		return EBM_VERDICT_NEXT;

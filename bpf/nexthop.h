@@ -141,9 +141,12 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		/* The user wants another device than the routes do. Where it does not forward the kernel does not tell. */
 		nexthop->reason = fib_ask(skb, peer, fib, peer->dev_ifindex, BPF_FIB_LOOKUP_OUTPUT);
 		nexthop->ifindex = peer->dev_ifindex;
-		nexthop->neighbour = nexthop->reason == EBM_REASON_FORWARDING_OFF;
+		nexthop->neighbour = nexthop->reason == EBM_REASON_FORWARDING_OFF && peer->family == 4;
 		if (nexthop->neighbour)
 			nexthop->reason = EBM_REASON_UNSPEC;
+		/* IPv6 takes the best route, whatever its device: the neighbour code would ask for another network's gateway. */
+		else if (nexthop->reason == EBM_REASON_FORWARDING_OFF || fib->ifindex != peer->dev_ifindex)
+			nexthop->reason = EBM_REASON_NO_ROUTE;
 	}
 	told = !nexthop->reason && !nexthop->neighbour;
 	if (nexthop->reason == EBM_REASON_NO_ROUTE && peer->flags & EBM_PEER_FLAG_HOST) {

@@ -13,6 +13,7 @@
 
 #define OWN_DEPTH 4 /* tunnels in tunnels: a ring of three hosts needs three */
 #define OWN_FRAGMENTS 4096
+#define OWN_FRAGMENT_NS 30000000000ULL /* Linux waits as long for the rest of a datagram (ipfrag_time) */
 
 /* RFC 792's error messages; RFC 4443's are 1 to 4. <linux/icmp.h> cannot be included without a C library. */
 enum own_icmp {
@@ -38,7 +39,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, OWN_FRAGMENTS);
 	__type(key, struct own_fragment);
-	__type(value, __u32);
+	__type(value, __u64); /* when its first fragment came by, CLOCK_MONOTONIC */
 } ebm_fragments SEC(".maps");
 
 struct own_search {
@@ -154,6 +155,7 @@ static __always_inline bool own_may_be(struct __sk_buff *skb, const struct parse
 __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 {
 	struct own_search *search = own_search_get();
+	__u64 *since_ns, now_ns = bpf_ktime_get_ns();
 	struct parse_key key = {};
 	__u32 transport;
 	__u8 type;
@@ -166,7 +168,8 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 	if (!key.protocol || !own_read_addresses(skb, &key, key.network, &search->packet))
 		return 0;
 	if (key.later) {
-		search->found = bpf_map_lookup_elem(&ebm_fragments, &search->packet) != NULL;
+		since_ns = bpf_map_lookup_elem(&ebm_fragments, &search->packet);
+		search->found = since_ns && now_ns - *since_ns < OWN_FRAGMENT_NS;
 		return 0;
 	}
 	transport = key.transport;
@@ -191,11 +194,14 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 	bpf_loop(EBM_LIMIT_PEERS, own_compare, &active, 0);
 	if (search->found) {
 		if (key.fragment)
-			bpf_map_update_elem(&ebm_fragments, &search->packet, &search->found, BPF_ANY);
+			bpf_map_update_elem(&ebm_fragments, &search->packet, &now_ns, BPF_ANY);
 		if (search->first.protocol)
-			bpf_map_update_elem(&ebm_fragments, &search->first, &search->found, BPF_ANY);
+			bpf_map_update_elem(&ebm_fragments, &search->first, &now_ns, BPF_ANY);
 		return 0;
 	}
+	/* The ID is somebody else's now. */
+	if (key.fragment)
+		bpf_map_delete_elem(&ebm_fragments, &search->packet);
 	search->offset = transport + search->tunnel.length;
 	search->done = search->quoted || !search->tunnel.length;
 	return 0;

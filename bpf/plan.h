@@ -15,6 +15,7 @@
 
 /* SKB_MAX_ALLOC of 4 KiB pages, 16,064 bytes: no helper makes a packet longer that is not GSO. Without the Ethernet header. */
 #define PLAN_NETWORK_MAX 16000
+#define PLAN_HEADROOM 64     /* NET_SKB_PAD of the kernel, at least */
 #define PLAN_OUTER_MAX 65535 /* IPv4's total length (RFC 791) */
 #define PLAN_KEEP_MIN 60     /* of a frame that is cut: less is no use to anybody */
 
@@ -71,6 +72,10 @@ static __always_inline enum plan_way plan_super(struct __sk_buff *skb, const str
 	__u32 frame = run->job.headers + skb->gso_size + tag; /* the largest on the wire */
 	bool tcp = run->job.word & JOB_TCP;
 
+	/* One that was received may be a list of packets (rx-gro-list), and to each of these the kernel copies the outer headers
+	 * into the room that drivers leave in front, without a look at how much that is (skb_segment_list, 6.10). */
+	if (!run->job.finished && skb->ingress_ifindex && overhead + tag > PLAN_HEADROOM)
+		return PLAN_EXACT;
 	/* Exact sees one only when somebody gave the bridge its offloads back. */
 	if (run->job.finished && !tcp && overhead)
 		goto no_room;

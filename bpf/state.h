@@ -100,6 +100,8 @@ struct scratch {
 	__u32 ticket; /* of the copy handed over */
 	__u32 open;   /* it is on its way */
 	__u32 busy;   /* the buffer of fragments is in use */
+	__u32 sharing; /* a copy is being sent to several groups of destinations: their plans are in use */
+	__u32 reserved;
 	__u32 packets, bytes;		      /* handed over */
 	__u32 arrived_packets, arrived_bytes; /* of those, at exact */
 };

@@ -33,7 +33,8 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	__u32 cb[JOB_CB_WORDS];
 	long result;
 
-	if (!scratch)
+	/* A tap inside the stage, which is in the middle of something: a copy of ours that nobody knew. */
+	if (!scratch || scratch->open || scratch->busy || scratch->sharing)
 		return false;
 	copies = scratch->stage_copies;
 	refused = scratch->refused;
@@ -71,11 +72,22 @@ static __always_inline __u32 tap_word(const struct __sk_buff *skb, const struct 
 	return word;
 }
 
-/* Protocols in which the kernel encapsulates; of UDP those that look like a tunnel. */
-static __always_inline bool tap_is_tunnel(const struct parse_key *key, bool may_be_own)
+/*
+ * Whether the kernel may have encapsulated this packet: it does in these protocols. Of UDP what looks like VXLAN (with its
+ * extensions), GENEVE, or IP behind the header (bareudp, FOU).
+ */
+static __always_inline bool tap_is_tunnel(struct __sk_buff *skb, const struct parse_key *key)
 {
-	return (key->protocol == IPPROTO_UDP && may_be_own) || key->protocol == IPPROTO_GRE ||
-	       key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6;
+	__u8 payload[4];
+	__u16 type;
+
+	if (key->protocol == IPPROTO_GRE || key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6)
+		return true;
+	if (key->protocol != IPPROTO_UDP || parse_read(skb, key->transport + 8, payload, sizeof(payload)) < 0)
+		return false;
+	type = payload[2] << 8 | payload[3];
+	return payload[0] & VXLAN_FLAG_VNI || type == ETH_P_TEB || type == ETH_P_IP || type == ETH_P_IPV6 ||
+	       payload[0] == 0x45 || payload[0] >> 4 == 6;
 }
 
 static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
@@ -112,7 +124,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		return;
 	}
 	stats_count(&stats->selected, &size);
-	word = active | tap_word(skb, &key, tap_is_tunnel(&key, may_be_own), direction);
+	word = active | tap_word(skb, &key, tap_is_tunnel(skb, &key), direction);
 	copies.packets = size.packets * config->group_count;
 	copies.bytes = size.bytes * config->group_count;
 	if (tap_clone(skb, control, iface, word, &key, &size, &more)) {

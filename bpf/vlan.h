@@ -59,7 +59,8 @@ static __always_inline int vlan_set_protocol(struct __sk_buff *skb, __be16 proto
 	if (!err)
 		err = bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), 0);
 	if (!err)
-		err = bpf_skb_store_bytes(skb, 2 * ETH_ALEN + sizeof(struct vlan_tag), &proto, sizeof(proto), 0);
+		err = bpf_skb_store_bytes(skb, 2 * ETH_ALEN + sizeof(struct vlan_tag), &proto, sizeof(proto),
+					  BPF_F_RECOMPUTE_CSUM);
 	if (!err)
 		err = bpf_skb_vlan_pop(skb);
 	if (!err)

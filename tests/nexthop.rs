@@ -623,7 +623,8 @@ fn a_source_address_that_was_asked_for_stays() {
     });
 }
 
-/// `--dev` decides the device, not the best route.
+/// `--dev` decides the device, not the best route. Over IPv6 the kernel tells no other way than the best route's: where that is
+/// another device's, the copies are lost, and it is said.
 fn output_device_is_chosen(family: Family) {
     with(family, |rig, family, with_each_kind| {
         let remote = behind(family);
@@ -631,6 +632,9 @@ fn output_device_is_chosen(family: Family) {
         route(rig, family, &format!("add {remote} via {} metric 200", second(family)));
         add_ids(rig, family, remote, &["--dev", "eth2"]);
         with_each_kind(&|kind, number| {
+            if family == V6 {
+                return is_lost(rig, "by eth2", kind, number, &["no_route"]);
+            }
             let right = |outer: &Outer| outer.src == address(second_local(family)) && outer.dst == address(remote);
             follows(rig, "by eth2", kind, number, &at_collector(rig, family, "eth1"), right);
             rig.tool(&rig.host, "ip neigh flush dev eth2");

@@ -395,12 +395,14 @@ fn what_does_not_fit_is_told_by_policy() {
 }
 
 #[test]
-fn a_mirrored_span_device_and_a_second_copy_are_warned_of() {
+fn a_mirrored_span_device_is_refused_and_a_second_copy_warned_of() {
     let solo = solo();
     run(&solo, "attach eth1").ok();
     let said = |line: &str| run(&solo, line).ok().stderr;
-    assert!(said("peer add a --tunnel span --dev eth1").contains("eth1 is mirrored itself"));
-    assert!(said("peer add b --tunnel span --dev eth1").contains("eth1 gets every frame twice: the peer a "));
+    let message = "would leave through eth1, where eth1 is mirrored";
+    refused(&solo, "peer add a --tunnel span --dev eth1", 6, message, "--force");
+    assert!(said("peer add a --tunnel span --dev eth1 --force").contains("eth1 is mirrored itself"));
+    assert!(said("peer add b --tunnel span --dev eth1 --force").contains("eth1 gets every frame twice: the peer a "));
     assert!(!said("peer add c --tunnel gre --remote 10.9.0.2 --group g").contains("twice"));
     assert!(!said("peer add d --tunnel gre --remote 10.9.0.2 --key 0 --group g").contains("twice"), "another key");
     assert!(!said("peer set d --key none").contains("twice"), "a frame goes to one of the group");
@@ -509,4 +511,14 @@ fn the_examples_of_the_help_are_accepted() {
     for (number, example) in examples.iter().enumerate() {
         run(&solo, &example.replace("add ids", &format!("add ids{number}"))).ok();
     }
+}
+
+/// Such a device sends what it gets back to where it came from.
+#[test]
+fn an_ifb_device_is_refused_for_copies() {
+    let solo = solo();
+    solo.script("ip link add ifb7 type ifb && ip link set ifb7 up");
+    let message = "ifb7 is an ifb device";
+    refused(&solo, "peer add a --tunnel span --dev ifb7", 6, message, "veth");
+    refused(&solo, "peer add a --tunnel vxlan --vni 1 --remote 10.9.0.2 --dev ifb7", 6, message, "veth");
 }

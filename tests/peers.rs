@@ -378,7 +378,7 @@ fn forwarding_off(rig: &Rig) {
 
 #[test]
 fn copies_flow_on_when_forwarding_is_switched_off() {
-    let rig = quiet_rig(1500);
+    let rig = quiet_rig(1600);
     mirror_behind_the_gateway(&rig);
     let collector = Collector::of(&rig);
     follows(&rig, "the way", &collector, |_| true);
@@ -393,7 +393,7 @@ fn copies_flow_on_when_forwarding_is_switched_off() {
     rig.balanced();
     let (originals, collector) = (record(&rig.host, "eth0"), Collector::of(&rig));
     transfer(&rig.client, &rig.host, HOST, 300_000);
-    wait_until_perfect("TCP", &originals, &collector, 1500);
+    wait_until_perfect("TCP", &originals, &collector, 1600);
     // The kernel's neighbour code takes IP packets alone: it gets them, whatever is inside.
     let before = packets(&peer(&rig.balanced(), "ids")["lost"]);
     let collector = Collector::of(&rig);

@@ -258,8 +258,9 @@ pub fn output_device(netlink: &Netlink, name: &InterfaceName, span: bool) -> Res
     Ok(Device { ifindex: device.ifindex, name: Some(device.name) })
 }
 
-/// Refuses to send copies through a VPN while an interface is mirrored that may carry the VPN's own packets: the copies come
-/// back through it without their mark and in a form that cannot be recognised, and are copied again.
+/// Refuses ways out that do harm. Plain copies back onto the network that they come from. Copies through a VPN while an interface
+/// is mirrored that may carry the VPN's own packets: they come back through it without their mark and in a form that cannot be
+/// recognised, and are copied again.
 pub fn check_underlay<'a>(
     netlink: &Netlink,
     peers: impl IntoIterator<Item = &'a Peer>,
@@ -267,6 +268,14 @@ pub fn check_underlay<'a>(
 ) -> Result<()> {
     for peer in peers {
         let Some(path) = path_to(netlink, peer)? else { continue };
+        let carries = |link: &&Link| link.ifindex == path.ifindex || link.master == Some(path.ifindex);
+        if let (None, Some(same)) = (peer.outer(), mirrored.iter().find(carries)) {
+            return Err(Error::new(
+                Code::Conflict,
+                format!("copies to the peer {} would leave through {}, where {} is mirrored", peer.name, path.device, same.name),
+            )
+            .hint("each frame would be seen twice on that network; a span peer needs a device of its own; --force does it all the same"));
+        }
         let Some(kind) = path.kind.as_deref().filter(|kind| VPN.contains(kind)) else { continue };
         // A mirrored VPN device shows its packets as they are: what leaves through it with our mark is recognised.
         if let Some(other) = mirrored.iter().find(|link| link.ifindex != path.ifindex) {

@@ -427,9 +427,12 @@ pub(super) fn detach_link(path: &std::path::Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Bits of marks that kube-proxy acts upon: it would drop, or give another source, what carries them.
+const FOREIGN_MARKS: u32 = 0xc000;
+
 /// The mark of the copies: any value but 0, and none that looks like a small number somebody uses.
 fn random_mark() -> Result<u32> {
     let mut bytes = [0; 4];
     load::random(&mut bytes)?;
-    Ok(u32::from_ne_bytes(bytes) | 0x8000_0000)
+    Ok((u32::from_ne_bytes(bytes) & !FOREIGN_MARKS) | 0x8000_0000)
 }
