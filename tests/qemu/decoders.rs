@@ -26,7 +26,7 @@ use super::network::{
 /// So many frames are under way at a time.
 const BURST: usize = 16;
 /// Of a TCP transfer, in each direction.
-const TCP_BYTES: usize = 1_000_000;
+const TCP_BYTES: usize = 400_000;
 
 /// What the copies travel in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ const IN_THE_MACHINE: &str = "EBMIRROR_IN_QEMU";
 /// The serial line for results; the first one is the console.
 const RESULTS_LINE: &str = "/dev/ttyS1";
 const INIT: &str = include_str!("init");
-/// Beyond a result, a machine that hangs is given up. All takes less than a minute on two cores.
+/// Beyond a result, a machine that hangs is given up. All takes about a minute on two cores.
 const PATIENCE: Duration = Duration::from_secs(200);
 const MEMORY_MIB: u32 = 1024;
 
