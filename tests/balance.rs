@@ -6,11 +6,12 @@
 mod common;
 #[path = "common/flows.rs"]
 mod flows;
+#[path = "common/foreign.rs"]
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,6 @@ use common::traffic::{
     reasons, record, send, size_of_all, sysctl, tap, udp_frames, wait_for_stats,
 };
 use common::{COLLECTOR, Rig};
-use ebmirror::kernel::hooks::tcx;
 use ebmirror::lab::capture::{Checksum, Frame, Gso, Sender};
 use ebmirror::lab::compare::Packet;
 use ebmirror::lab::frame::{BROADCAST, Ethernet, TCP_ACK, TPID_8021Q, Tcp, pattern};
@@ -774,27 +774,8 @@ fn bulk_filter(rig: &Rig, device: &str, drop_bulk: bool) -> OwnedFd {
     // r2 = *(u32 *)(r1 + offsetof(struct __sk_buff, priority)); r0 = TCX_NEXT; if (r2 != 2) skip one; r0 = TC_ACT_SHOT
     let jump = if drop_bulk { 0x55 } else { 0x15 };
     let instructions: [u64; 5] = [0x20_1261, 0xffff_ffff_0000_00b7, 0x2_0001_0200 | jump, 0x2_0000_00b7, 0x95];
-    let (name, license) = (CString::new("bulk_filter").unwrap(), c"GPL");
-    // SAFETY: an instruction is eight bytes, and there are five; both strings end in zero; no options.
-    let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            name.as_ptr(),
-            license.as_ptr(),
-            instructions.as_ptr().cast(),
-            5,
-            std::ptr::null_mut(),
-        )
-    };
-    assert!(fd >= 0, "load a program: {}", std::io::Error::from_raw_os_error(-fd));
-    // SAFETY: the kernel has just made it.
-    let program = unsafe { OwnedFd::from_raw_fd(fd) };
-    let ifindex = rig.host.link(device).unwrap().ifindex;
-    let attach = || {
-        let revision = tcx::query(ifindex, Direction::Egress).unwrap().revision;
-        tcx::link(program.as_fd(), ifindex, Direction::Egress, Some((Order::First, revision))).unwrap()
-    };
-    rig.host.run(attach).unwrap()
+    let program = foreign::load("bulk_filter", &instructions);
+    foreign::attach(&program, &rig.host, device, Direction::Egress, Order::First)
 }
 
 /// Copies come after production where a device is busy: with a priority that queues know as bulk.

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod common;
+#[path = "common/foreign.rs"]
+mod foreign;
 #[path = "common/state.rs"]
 mod state;
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use common::{Rig, wait_for};
 use ebmirror::kernel::hooks::tcx;
@@ -25,21 +26,7 @@ const ACCEPT: i32 = 0;
 fn foreign_program(name: &str, verdict: i32) -> OwnedFd {
     // mov r0, VERDICT; exit
     let instructions: [u64; 2] = [0xb7 | (u64::from(verdict as u32) << 32), 0x95];
-    let (name, license) = (CString::new(name).unwrap(), c"GPL");
-    // SAFETY: an instruction is eight bytes, and there are two; both strings end in zero; no options.
-    let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            name.as_ptr(),
-            license.as_ptr(),
-            instructions.as_ptr().cast(),
-            2,
-            std::ptr::null_mut(),
-        )
-    };
-    assert!(fd >= 0, "load a program: {}", std::io::Error::from_raw_os_error(-fd));
-    // SAFETY: the kernel has just made it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    foreign::load(name, &instructions)
 }
 
 /// Attached by somebody else, as long as this lives.
@@ -50,12 +37,8 @@ struct Foreign {
 
 fn attach_foreign(host: &Host, device: &str, direction: Direction, name: &str, verdict: i32, order: Order) -> Foreign {
     let program = foreign_program(name, verdict);
-    let ifindex = host.link(device).unwrap().ifindex;
-    let link = host.run(|| {
-        let revision = tcx::query(ifindex, direction).unwrap().revision;
-        tcx::link(program.as_fd(), ifindex, direction, Some((order, revision))).unwrap()
-    });
-    Foreign { id: programs::describe(program.as_fd()).unwrap().id, _link: link.unwrap() }
+    let link = foreign::attach(&program, host, device, direction, order);
+    Foreign { id: programs::describe(program.as_fd()).unwrap().id, _link: link }
 }
 
 fn chain(host: &Host, direction: Direction) -> Vec<u32> {

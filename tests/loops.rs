@@ -6,8 +6,9 @@
 mod common;
 #[path = "common/flows.rs"]
 mod flows;
+#[path = "common/foreign.rs"]
+mod foreign;
 
-use std::ffi::CString;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -17,7 +18,6 @@ use common::traffic::{
     sysctl, udp_frames,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, UNDERLAY, check_books};
-use ebmirror::kernel::hooks::tcx;
 use ebmirror::kernel::netlink::CLSACT_EGRESS;
 use ebmirror::lab::capture::Frame;
 use ebmirror::lab::compare::{Packet, compare};
@@ -233,32 +233,22 @@ fn a_mirrored_underlay_carries_each_copy_once() {
 fn mark_clearer() -> OwnedFd {
     // r2 = 0; *(u32 *)(r1 + offsetof(struct __sk_buff, mark)) = r2; r0 = TCX_NEXT; exit
     let instructions: [u64; 4] = [0x02b7, 0x8_2163, 0xffff_ffff_0000_00b7, 0x95];
-    let (name, license) = (CString::new("mark_clearer").unwrap(), c"GPL");
-    // SAFETY: an instruction is eight bytes, and there are four; both strings end in zero; no options.
-    let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            name.as_ptr(),
-            license.as_ptr(),
-            instructions.as_ptr().cast(),
-            4,
-            std::ptr::null_mut(),
-        )
-    };
-    assert!(fd >= 0, "load a program: {}", std::io::Error::from_raw_os_error(-fd));
-    // SAFETY: the kernel has just made it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    foreign::load("mark_clearer", &instructions)
 }
 
-/// Attaches it to a device: in the TCX chain, or as a filter of tc.
+/// Attaches it to a device, in the TCX chain.
 fn clear_marks(host: &Host, device: &str, direction: Direction, order: Order) -> OwnedFd {
-    let program = mark_clearer();
-    let ifindex = host.link(device).unwrap().ifindex;
-    host.run(|| {
-        let revision = tcx::query(ifindex, direction).unwrap().revision;
-        tcx::link(program.as_fd(), ifindex, direction, Some((order, revision))).unwrap()
-    })
-    .unwrap()
+    foreign::attach(&mark_clearer(), host, device, direction, order)
+}
+
+/// Traffic both ways: each frame is copied once, and each copy known.
+fn copies_without_a_mark_are_known(rig: &Rig, what: &str) {
+    let before = at_rest(rig, what, &[&rig.host]);
+    send_both(rig, 300);
+    let after = at_rest(rig, what, &[&rig.host]);
+    let added = |count: &dyn Fn(&Value) -> u64| since(&before, &after, count)[0];
+    let counts = (added(&|s| total(s, "selected")), added(&sent), added(&|s| total(s, "own")));
+    assert_eq!(counts, (COUNT, COUNT, COUNT), "{what}: selected, sent, own: {}", show(&after));
 }
 
 #[test]
@@ -273,12 +263,7 @@ fn a_program_that_clears_the_mark_makes_no_loop() {
                 rig.ebmirror(&["attach", "eth0", "eth1"]).ok();
                 add_peer(&rig, &rig.host, family.collector, tunnel);
                 let _clearer = clear_marks(&rig.host, "eth1", Direction::Egress, order);
-                let before = at_rest(&rig, &what, &[&rig.host]);
-                send_both(&rig, 300);
-                let after = at_rest(&rig, &what, &[&rig.host]);
-                let added = |count: &dyn Fn(&Value) -> u64| since(&before, &after, count)[0];
-                let counts = (added(&|s| total(s, "selected")), added(&sent), added(&|s| total(s, "own")));
-                assert_eq!(counts, (COUNT, COUNT, COUNT), "{what}: selected, sent, own: {}", show(&after));
+                copies_without_a_mark_are_known(&rig, &what);
             }
         }
     }
@@ -297,12 +282,7 @@ fn a_filter_that_clears_the_mark_makes_no_loop() {
         netlink.add_bpf_filter(ifindex, CLSACT_EGRESS, 1, 1, program.as_fd(), "clear").unwrap();
         rig.ebmirror(&["attach", "eth0", "eth1", "--mode", "tc"]).ok();
         add_peer(&rig, &rig.host, COLLECTOR, tunnel);
-        let before = at_rest(&rig, &what, &[&rig.host]);
-        send_both(&rig, 300);
-        let after = at_rest(&rig, &what, &[&rig.host]);
-        let added = |count: &dyn Fn(&Value) -> u64| since(&before, &after, count)[0];
-        let counts = (added(&|s| total(s, "selected")), added(&sent), added(&|s| total(s, "own")));
-        assert_eq!(counts, (COUNT, COUNT, COUNT), "{what}: selected, sent, own: {}", show(&after));
+        copies_without_a_mark_are_known(&rig, &what);
     }
 }
 
