@@ -72,18 +72,18 @@ static __always_inline enum plan_way plan_super(struct __sk_buff *skb, const str
 	__u32 frame = run->job.headers + skb->gso_size + tag; /* the largest on the wire */
 	bool tcp = run->job.word & JOB_TCP;
 
-	/* One that was received may be a list of packets (rx-gro-list), and to each of these the kernel copies the outer headers
-	 * into the room that drivers leave in front, without a look at how much that is (skb_segment_list, 6.10). */
-	if (!run->job.finished && skb->ingress_ifindex && overhead + tag > PLAN_HEADROOM)
-		return PLAN_EXACT;
 	/* Exact sees one only when somebody gave the bridge its offloads back. */
 	if (run->job.finished && !tcp && overhead)
 		goto no_room;
 	if (!run->job.finished && ((!tcp && overhead) || peer->gso == EBM_GSO_WIRE || outer_has_sequence(peer->tunnel) ||
 				   (peer->snaplen_bytes && peer->snaplen_bytes < frame)))
 		return PLAN_EXACT;
+	/* One that was received may be a list of packets (rx-gro-list), and to each of these, as long as the segment size is theirs,
+	 * the kernel copies the outer headers into the room that drivers leave in front, without a look at how much that is
+	 * (skb_segment_list; TCP since 6.10). */
 	if (frame + overhead <= nexthop->mtu + ETH_HLEN)
-		return PLAN_FIXED;
+		return skb->ingress_ifindex && overhead + tag > PLAN_HEADROOM && !run->job.finished ? PLAN_EXACT :
+												      PLAN_FIXED;
 	if (overhead && frame - ETH_HLEN <= nexthop->mtu + tag && skb->gso_size > overhead + tag)
 		return PLAN_LOWER;
 	if (!run->job.finished)

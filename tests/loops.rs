@@ -482,8 +482,9 @@ fn a_ring_of_three_that_fragments_comes_to_rest() {
             let [selected, sent, _] = ring(family, tunnels, 1514);
             let what = format!("{tunnels:?} over {}: {selected:?} selected", family.name);
             assert_eq!(selected, sent, "{what}");
-            // The first of two fragments leaves room for a tunnel around it: its copy is no fragment.
-            assert_eq!(selected, [COUNT, 2 * COUNT, 2 * COUNT], "{what}");
+            // The first of two fragments may leave room for a tunnel around it: then its copy is no fragment.
+            assert_eq!(selected[..2], [COUNT, 2 * COUNT], "{what}");
+            assert!([2 * COUNT, 3 * COUNT].contains(&selected[2]), "{what}");
         }
     }
 }
