@@ -138,26 +138,31 @@ static long exact_lose_one(__u32 slot, struct exact_loss *loss)
 static long exact_select_one(__u32 slot, struct exact_loss *more)
 {
 	struct ebm_peer_stats *stats = stats_peer(more->active, slot);
+	struct scratch *scratch = scratch_get();
 
-	if (stats && more->set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
-		stats_count(&stats->selected, &more->size);
+	if (stats && scratch && more->set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1) {
+		stats->selected.packets += scratch->more_packets;
+		stats->selected.bytes += scratch->more_bytes;
+	}
 	return 0;
 }
 
 /*
  * After a clone to the stage. What went on to exact, and did not get there (somebody set the stage down, or filters on the
- * bridge), is lost. Where the kernel made more packets of a super-packet than its numbers promise (those of virtual
- * machines say little), the difference has been selected as well: returns it, in packets; else 0.
+ * bridge), is lost. Where the kernel made other packets of a super-packet than its numbers promise (those of virtual
+ * machines say little), the difference has been selected as well. Returns how many destinations that concerns: what it is
+ * stands in scratch.
  */
 __noinline int exact_settle(void)
 {
 	struct scratch *scratch = scratch_get();
 	struct exact_loss loss = {};
+	int destinations = 0;
 
 	if (!scratch || !scratch->open)
 		return 0;
 	scratch->open = false;
-	if (scratch->arrived_packets == scratch->packets)
+	if (scratch->arrived_packets == scratch->packets && scratch->arrived_bytes == scratch->bytes)
 		return 0;
 	loss.set = scratch->set;
 	loss.active = scratch->active;
@@ -168,25 +173,12 @@ __noinline int exact_settle(void)
 		bpf_loop(EBM_LIMIT_PEERS, exact_lose_one, &loss, 0);
 		return 0;
 	}
-	loss.size.packets = scratch->arrived_packets - scratch->packets;
-	if (scratch->arrived_bytes > scratch->bytes)
-		loss.size.bytes = scratch->arrived_bytes - scratch->bytes;
+	scratch->more_packets = (__s64)scratch->arrived_packets - scratch->packets;
+	scratch->more_bytes = (__s64)scratch->arrived_bytes - scratch->bytes;
 	bpf_loop(EBM_LIMIT_PEERS, exact_select_one, &loss, 0);
-	return loss.size.packets;
-}
-
-/* The copies that so many more packets are. */
-static __always_inline __u32 exact_copies(__u32 packets)
-{
-	const struct scratch *scratch = scratch_get();
-	__u64 set = scratch ? scratch->set : 0;
-	__u32 destinations = 0;
-
-	if (!packets)
-		return 0;
 	for (int i = 0; i < EBM_LIMIT_PEERS; i++)
-		destinations += set >> i & 1;
-	return packets * destinations;
+		destinations += loss.set >> i & 1;
+	return destinations;
 }
 
 #endif

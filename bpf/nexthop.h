@@ -10,6 +10,7 @@
 
 #include "fib.h"
 #include "job.h"
+#include "rate.h"
 
 /* Jiffies cost one load, a clock 20 ns: 20 of them are 20 ms at HZ=1000, 80 ms at 250, 200 ms at 100. */
 #define NEXTHOP_CACHE_JIFFIES 20
@@ -127,6 +128,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		pace->refreshed_ns = 0;
 		pace->ifindex = 0;
 		pace->version = peer->version;
+		rate_reset(slot);
 	}
 	nexthop->version = peer->version;
 	nexthop->expires = 0;

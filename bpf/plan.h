@@ -11,7 +11,6 @@
 
 #include "job.h"
 #include "nexthop.h"
-#include "rate.h"
 
 /* SKB_MAX_ALLOC of 4 KiB pages, 16,064 bytes: no helper makes a packet longer that is not GSO. Without the Ethernet header. */
 #define PLAN_NETWORK_MAX 16000

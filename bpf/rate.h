@@ -17,7 +17,15 @@ struct {
 } ebm_rates SEC(".maps");
 
 #define RATE_TRIES 4 /* that CPUs may spoil for each other */
-#define RATE_DEBT_MAX 16 /* bursts: a burst is a super-packet of 64 KiB at least, the largest of all has 512 KiB */
+
+/* For a peer that has changed, or is new in its slot: what was owed at another rate is not its debt. */
+static __always_inline void rate_reset(__u32 slot)
+{
+	__u64 *word = bpf_map_lookup_elem(&ebm_rates, &slot);
+
+	if (word)
+		*word = 0;
+}
 
 /* True when this many packets of this many inner bytes may be sent now; they are paid for. */
 static __always_inline bool rate_allows(const struct ebm_peer *peer, __u32 slot, __u32 packets, __u32 bytes)
@@ -32,15 +40,13 @@ static __always_inline bool rate_allows(const struct ebm_peer *peer, __u32 slot,
 	cost = (peer->flags & EBM_PEER_FLAG_RATE_PACKETS ? packets : bytes) * peer->rate_cost >> EBM_LIMIT_RATE_SHIFT;
 	now = bpf_ktime_get_ns();
 	for (int i = 0; i < RATE_TRIES; i++) {
-		__u64 found = *(volatile __u64 *)word;
-		/* No packet costs as much: a debt of another rate, which the peer, or one before it, had. */
-		__u64 empty = found > now + RATE_DEBT_MAX * peer->rate_burst_ns ? now : found;
+		__u64 empty = *(volatile __u64 *)word;
 		__u64 after = (empty > now ? empty : now) + cost;
 
 		/* A full bucket lets a packet through that costs more than it holds: the next ones wait for it. */
 		if (after - now > peer->rate_burst_ns && empty > now)
 			return false;
-		if (__sync_val_compare_and_swap(word, found, after) == found)
+		if (__sync_val_compare_and_swap(word, empty, after) == empty)
 			return true;
 	}
 	/* Others were faster each time: as if it had been decided before them. */

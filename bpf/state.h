@@ -101,9 +101,9 @@ struct scratch {
 	__u32 open;   /* it is on its way */
 	__u32 busy;   /* the buffer of fragments is in use */
 	__u32 sharing; /* a copy is being sent to several groups of destinations: their plans are in use */
-	__u32 reserved;
 	__u32 packets, bytes;		      /* handed over */
 	__u32 arrived_packets, arrived_bytes; /* of those, at exact */
+	__s64 more_packets, more_bytes;	      /* that the last one was, beyond what it said */
 };
 
 struct {

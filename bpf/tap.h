@@ -15,15 +15,15 @@
 #include "size.h"
 
 /*
- * True when the clone reached the stage; `more`: packets that it was made of, beyond what `size` says. The helper's own
- * result cannot tell: it is also that of everything the stage did.
+ * True when the clone reached the stage; `corrected`: the number of destinations for which it was other packets than `size`
+ * says. The helper's own result cannot tell: it is also that of everything the stage did.
  *
  * A device took it that is not the stage: the mirrored device was moved into another network namespace, where the stage's
  * number is somebody else's, or the stage was deleted and its number given away. No further frame may go there.
  */
 static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
 				      __u32 word, const struct parse_key *key, const struct stats_size *size,
-				      __u32 *more)
+				      __u32 *corrected)
 {
 	__u32 ifindex = iface->layer3 ? control->layer3_ifindex : control->stage_ifindex;
 	__u32 headers = key->headers + (iface->layer3 ? ETH_HLEN : 0);
@@ -46,7 +46,7 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	skb->mark = mark;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	*more = exact_settle();
+	*corrected = exact_settle();
 	if (scratch->stage_copies != copies)
 		return true;
 	if (result >= 0 && scratch->refused == refused)
@@ -90,6 +90,23 @@ static __always_inline bool tap_is_tunnel(struct __sk_buff *skb, const struct pa
 	       payload[0] == 0x45 || payload[0] >> 4 == 6;
 }
 
+/* It was a super-packet of other packets than it said. */
+static __always_inline void tap_correct(struct ebm_iface_stats *stats, __u32 destinations)
+{
+	const struct scratch *scratch = scratch_get();
+
+	if (!scratch)
+		return;
+	stats->seen.packets += scratch->more_packets;
+	stats->seen.bytes += scratch->more_bytes;
+	stats->selected.packets += scratch->more_packets;
+	stats->selected.bytes += scratch->more_bytes;
+	stats->cloned.packets += scratch->more_packets;
+	stats->cloned.bytes += scratch->more_bytes;
+	stats->copies.packets += scratch->more_packets * destinations;
+	stats->copies.bytes += scratch->more_bytes * destinations;
+}
+
 static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
 {
 	const struct ebm_control *control = control_get();
@@ -98,7 +115,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct ebm_iface_stats *stats;
 	struct parse_key key = {};
 	struct stats_size size, copies;
-	__u32 active, word, layer3, more = 0;
+	__u32 active, word, layer3, corrected = 0;
 	bool may_be_own;
 
 	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
@@ -127,12 +144,9 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	word = active | tap_word(skb, &key, tap_is_tunnel(skb, &key), direction);
 	copies.packets = size.packets * config->group_count;
 	copies.bytes = size.bytes * config->group_count;
-	if (tap_clone(skb, control, iface, word, &key, &size, &more)) {
-		/* It was a super-packet of more packets than it said. */
-		stats->seen.packets += more;
-		stats->selected.packets += more;
-		stats->cloned.packets += more;
-		stats->copies.packets += exact_copies(more);
+	if (tap_clone(skb, control, iface, word, &key, &size, &corrected)) {
+		if (corrected)
+			tap_correct(stats, corrected);
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);
 	} else {
