@@ -45,6 +45,7 @@ struct parse_key {
 	bool inner_tcp;	  /* a TCP super-packet inside a tunnel; `headers` are those of both frames */
 	bool later;	  /* a fragment that is not the first: behind the IP headers there is no transport header */
 	__u32 id;	  /* of a fragment, wire order */
+	__u32 jumbo;	  /* bytes of a super-packet that no segment gets, and `headers` does not count */
 };
 
 /* 0, or a negative error when the frame ends before `length` bytes. */
@@ -168,8 +169,10 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 		key->hash = parse_pair(key->hash, ip.saddr.in6_u.u6_addr32[i], ip.daddr.in6_u.u6_addr32[i]);
 	parse_transport(skb, offset, key);
 	/* Super-packets beyond 64 KiB have a jumbo option (RFC 2675) that no segment gets. */
-	if (jumbo)
+	if (jumbo) {
 		key->headers -= PARSE_IP6_JUMBO;
+		key->jumbo = PARSE_IP6_JUMBO;
+	}
 }
 
 /* Fills the key from the Ethernet header on. The offset of what stands behind it and its tags; 0 when that is cut off. */

@@ -194,11 +194,35 @@ static __always_inline bool plan_is_finished(struct __sk_buff *skb)
 	return bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || bpf_csum_update(skb, 0) >= 0;
 }
 
+#define PLAN_JUMBO 0xc2 /* RFC 2675, 2 */
+
+/*
+ * Takes the jumbo header out of a super-packet that has one. The kernel would, where it cuts the packet, but not behind the
+ * headers of a tunnel: there it looks at skb->protocol (ipv6_has_hopopt_jumbo). Always 0.
+ */
+__noinline int plan_shorten_jumbo(struct __sk_buff *skb)
+{
+	struct {
+		struct ipv6hdr ip;
+		__u8 options[PARSE_IP6_JUMBO];
+	} head;
+
+	if (!skb->gso_size || skb->protocol != bpf_htons(ETH_P_IPV6) || parse_read(skb, ETH_HLEN, &head, sizeof(head)) < 0)
+		return 0;
+	if (head.ip.payload_len || head.ip.nexthdr != IPPROTO_HOPOPTS || head.options[2] != PLAN_JUMBO)
+		return 0;
+	if (!bpf_skb_adjust_room(skb, -PARSE_IP6_JUMBO, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO))
+		bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, nexthdr), head.options, 1,
+				    BPF_F_RECOMPUTE_CSUM);
+	return 0;
+}
+
 /* Always 0. What all destinations want to know of the packet. */
 __noinline int plan_measure(struct __sk_buff *skb, struct encap_run *run)
 {
 	if (!run)
 		return 0;
+	plan_shorten_jumbo(skb);
 	run->tag = skb->vlan_present ? sizeof(struct vlan_tag) : 0;
 	run->ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
 	run->frame.egress = run->job.word & JOB_EGRESS;

@@ -38,7 +38,8 @@ static __always_inline void size_tunnelled(struct __sk_buff *skb, struct parse_k
 
 static __always_inline __u32 size_segments(const struct __sk_buff *skb, const struct parse_key *key)
 {
-	__u32 payload = skb->len > key->headers ? skb->len - key->headers : 0;
+	__u32 length = skb->len - key->jumbo;
+	__u32 payload = length > key->headers ? length - key->headers : 0;
 	__u32 segments = skb->gso_segs;
 
 	/* gso_segs is 0 in super-packets from virtual machines, and may be stale. Behind a UDP header there may be a
@@ -64,7 +65,7 @@ static __always_inline void size_of_key(struct __sk_buff *skb, struct parse_key 
 	if (skb->gso_size)
 		size_tunnelled(skb, key);
 	size->packets = skb->gso_size ? size_segments(skb, key) : 1;
-	size->bytes = skb->len + tag + mac + (size->packets - 1) * (key->headers + tag + mac);
+	size->bytes = skb->len - key->jumbo + tag + mac + (size->packets - 1) * (key->headers + tag + mac);
 }
 
 /* The same for a frame that has not been parsed. Always 0. */
