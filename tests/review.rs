@@ -487,7 +487,7 @@ fn packets_with_long_options_are_fragmented_and_cut() {
 fn received_lists_of_packets_are_copied_over_ipv6() {
     stay_on_this_cpu();
     const SERVER: &str = "10.5.0.2";
-    for (mtu, offloads) in [(1600, Offloads::ON), (1500, Offloads::ON), (1500, Offloads::OFF)] {
+    for (mtu, offloads) in [(1600, Offloads::ON), (1600, Offloads::OFF), (1500, Offloads::ON), (1500, Offloads::OFF)] {
         let rig = flow_rig(mtu);
         let server = Host::new("server").unwrap();
         cable((&rig.host, "eth2", "10.5.0.1"), (&server, "eth0", SERVER), 1500);
@@ -499,7 +499,8 @@ fn received_lists_of_packets_are_copied_over_ipv6() {
         Offloads::OFF.apply(&rig.client, "eth0").unwrap();
         offloads.apply(&rig.host, "eth1").unwrap();
         rig.tool(&rig.host, "ethtool -K eth0 gro on rx-gro-list on");
-        rig.ebmirror(&["attach", "eth0", "--direction", "ingress"]).ok();
+        let direction = if mtu == 1500 { "both" } else { "ingress" };
+        rig.ebmirror(&["attach", "eth0", "--direction", direction]).ok();
         add_ids(&rig, V6, &[]);
         let (wire, joined) = (record(&rig.client, "eth0"), record(&rig.host, "eth2"));
         let collector = record(&rig.collector, "eth0");
@@ -511,14 +512,19 @@ fn received_lists_of_packets_are_copied_over_ipv6() {
             if !talk.has_ended(&wire.with(|frames| wire_frames(frames)).unwrap()) {
                 return Err("production has not ended".to_owned());
             }
-            same(&sent, &inner(&collector, V6.vni)).map_err(|fault| format!("{fault}; {}", peer(&rig.stats(), "ids")))
+            let copies = inner(&collector, V6.vni);
+            // Those that are made to fit are cut at other places: no list any more, for the kernel.
+            let fault = if mtu == 1500 { talk.fault(&copies) } else { same(&sent, &copies).err() };
+            fault.map_or(Ok(()), |fault| Err(format!("{fault}; {}", peer(&rig.stats(), "ids"))))
         });
         let supers = |recorder: &Recorder, outgoing| {
             let is_super = |frame: &&Frame| frame.gso.is_some() && frame.outgoing == outgoing;
             recorder.with(|frames| frames.iter().filter(is_super).count()).unwrap()
         };
         assert!(supers(&joined, true) > 0, "{what}: nothing joined, nothing tested");
-        assert_eq!(supers(&collector, false), 0, "{what}: a copy was not cut before it got its headers");
+        if mtu == 1600 {
+            assert_eq!(supers(&collector, false), 0, "{what}: a copy was not cut before it got its headers");
+        }
         assert_eq!(reasons(peer(&rig.balanced(), "ids")), Vec::<&str>::new());
     }
 }
