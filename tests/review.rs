@@ -22,6 +22,7 @@ use ebmirror::lab::frame::{TCP_ACK, Tcp, pattern};
 use ebmirror::lab::network::Host;
 use ebmirror::lab::offload::Offloads;
 use ebmirror::lab::recorder::Recorder;
+use ebmirror::lab::segment::without_jumbo;
 use flows::{
     Conversation, Datagrams, FAMILIES, NOBODY6, V4, V6, add_ids, address, delivered, difference, flow_rig, settle,
     stay_on_this_cpu, wire_frames,
@@ -214,15 +215,6 @@ fn a_span_whose_device_is_down_or_has_no_carrier_loses_its_copies_until_it_is_ba
     }
 }
 
-/// A packet of more than 64 KiB has an option of eight bytes that no segment of it gets (RFC 2675).
-fn without_jumbo(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes[12..14] == [0x86, 0xdd] && bytes[18..20] == [0, 0] && bytes[20] == 0 && bytes[56] == 0xc2 {
-        bytes[20] = bytes[54];
-        bytes.drain(54..62);
-    }
-    bytes
-}
-
 /// The frames arrive without the option, in packets that need no fragments. Over IPv6 they are super-packets as large as before: of
 /// what is in IPv4, older versions of iproute2 cannot lift the limit.
 #[test]
@@ -250,7 +242,7 @@ fn ipv6_super_packets_beyond_64_kib_are_copied_without_fragments() {
         };
         let mirrored = |frame: &Frame| directions.iter().any(|(_, outgoing)| *outgoing == frame.outgoing);
         let stripped = |frame: &Frame, outer: usize| {
-            let bytes = without_jumbo(frame.finished()[outer..].to_vec());
+            let bytes = without_jumbo(frame.finished()[outer..].to_vec().into());
             Packet::new(bytes, frame.gso)
         };
         // The outer IP header's protocol: UDP, or in IPv6 that of a fragment.

@@ -17,7 +17,7 @@ use super::capture::{Checksum, Frame, Gso};
 use super::checksum::{checksum, sum};
 use super::frame::{TCP_FIN, TCP_PSH};
 use super::parse::{Parsed, Tcp};
-use super::segment::Layout;
+use super::segment::{Layout, without_jumbo};
 
 const TCP_CWR: u8 = 0x80;
 
@@ -85,13 +85,20 @@ impl<'a> Packet<'a> {
         Self { bytes: bytes.into(), gso, transport: None }
     }
 
-    /// What was captured, with its checksum finished.
+    /// What was captured, with its checksum finished, and without what no frame on the wire has.
     pub fn captured(frame: &'a Frame) -> Self {
         let transport = match frame.checksum {
             Checksum::NotReady { start, .. } => Some(start),
             Checksum::Unknown | Checksum::Valid => None,
         };
-        Self { bytes: frame.finished(), gso: frame.gso, transport }
+        let bytes = frame.finished();
+        if frame.gso.is_none() {
+            return Self { bytes, gso: None, transport };
+        }
+        let before = bytes.len();
+        let bytes = without_jumbo(bytes);
+        let transport = transport.map(|start| start - (before - bytes.len()));
+        Self { bytes, gso: frame.gso, transport }
     }
 
     /// The frame that begins so many bytes later: what a tunnel carries. `None`: there are not so many.

@@ -1,6 +1,7 @@
 //! Cuts super-packets as the kernel, or a network card, would: into the frames that they are on the wire. TCP and UDP,
 //! plain or inside of VXLAN. Written from the RFCs, not from what the datapath thinks of them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -14,6 +15,28 @@ const UDP_HEADER: usize = 8;
 /// UDP and VXLAN headers, in front of the inner frame.
 const VXLAN_HEADERS: usize = 16;
 const TCP_CWR: u8 = 0x80;
+
+/// The jumbo option's header: hop-by-hop options with this one alone (RFC 2675, section 2).
+const JUMBO_HEADER: usize = 8;
+const JUMBO_OPTION: u8 = 0xc2;
+
+/// An IPv6 super-packet of more than 64 KiB without the option that tells its length: no segment of it has one. Its Ethernet header
+/// has no tag.
+pub fn without_jumbo(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    const IP: usize = 14;
+    const OPTIONS: usize = IP + 40;
+    let is_jumbo = bytes.len() > OPTIONS + JUMBO_HEADER
+        && bytes[12..IP] == [0x86, 0xdd]
+        && bytes[IP + 4..IP + 7] == [0, 0, 0]
+        && bytes[OPTIONS + 2] == JUMBO_OPTION;
+    if !is_jumbo {
+        return bytes;
+    }
+    let mut bytes = bytes.into_owned();
+    bytes[IP + 6] = bytes[OPTIONS];
+    bytes.drain(OPTIONS..OPTIONS + JUMBO_HEADER);
+    Cow::Owned(bytes)
+}
 
 /// Where the parts of a super-packet are.
 #[derive(Clone, Debug, PartialEq, Eq)]
