@@ -147,14 +147,14 @@ drop\t'Not sent, and counted as too_big'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l gso -d 'What becomes of a TCP super-packet [default: fast]' -r -f -a "fast\t'Copied whole: every byte arrives; where the path has no room for the outer headers, the segments of the copy are smaller than those that were on the wire'
 wire\t'Cut into the segments that were on the wire, then copied'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l snaplen -d 'Keep the first bytes of each frame, 64 to 65535, or all [default: all]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none [default: none]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none; what 100 ms take, and a super-packet at least, may go at once [default: none]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l group -d 'Share the flows with the other peers of this group, or none [default: none, every frame]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l force -d 'Send copies through a VPN even while an interface is mirrored that may carry its packets'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l force -d 'Send copies where they may come back: through a VPN whose packets a mirrored interface may carry, or (span) onto the mirrored network'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would change, and change nothing'
@@ -176,14 +176,14 @@ drop\t'Not sent, and counted as too_big'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l gso -d 'What becomes of a TCP super-packet [default: fast]' -r -f -a "fast\t'Copied whole: every byte arrives; where the path has no room for the outer headers, the segments of the copy are smaller than those that were on the wire'
 wire\t'Cut into the segments that were on the wire, then copied'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l snaplen -d 'Keep the first bytes of each frame, 64 to 65535, or all [default: all]' -r
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none [default: none]' -r
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l rate -d 'Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none; what 100 ms take, and a super-packet at least, may go at once [default: none]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l group -d 'Share the flows with the other peers of this group, or none [default: none, every frame]' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s n -l netns -d 'Act in this network namespace: a name under /run/netns, a path, or pid:N; bpffs stays the caller\'s' -r
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l root -d 'Directory in bpffs; one instance a network namespace below it' -r -F
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l force -d 'Send copies through a VPN even while an interface is mirrored that may carry its packets'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l force -d 'Send copies where they may come back: through a VPN whose packets a mirrored interface may carry, or (span) onto the mirrored network'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dry-run -d 'Say what would change, and change nothing'

@@ -73,13 +73,17 @@ impl Path {
             Oversize::Truncate => "are cut",
             Oversize::Drop => "are lost as too_big",
         };
-        (longest > fits && !device.loopback).then(|| {
-            format!(
-                "{} has MTU {} and {} has {}: frames of more than {fits} bytes {fate}; ip link set {} mtu {needed} where the \
-                 network allows it",
-                device.name, device.mtu, self.device, self.mtu, self.device,
-            )
-        })
+        if longest <= fits || device.loopback {
+            return None;
+        }
+        let what = format!(
+            "{} has MTU {} and {} has {}: frames of more than {fits} bytes {fate}",
+            device.name, device.mtu, self.device, self.mtu
+        );
+        // Where both are one device a larger MTU of it asks for a larger one still.
+        let same = device.ifindex == self.ifindex;
+        let way = format!("; ip link set {} mtu {needed} where the network allows it", self.device);
+        Some(if same { what } else { what + &way })
     }
 }
 

@@ -23,7 +23,8 @@ const EXAMPLES: &str = "Examples:
   ebmirror attach eth0 --for 10m               ends by itself
   ebmirror -n blue attach eth0                 in the namespace blue
 
-Attaching again changes nothing. Frames are copied as soon as there is a peer: ebmirror peer add.";
+Attaching again with the same options changes nothing; another direction or mode takes the place of the
+old one. Frames are copied as soon as there is a peer: ebmirror peer add.";
 
 /// What to mirror, and where in the kernel.
 #[derive(Clone, Debug, clap::Args)]

@@ -44,13 +44,15 @@ pub(super) struct Options {
     /// Keep the first bytes of each frame, 64 to 65535, or all [default: all]
     #[arg(long, value_name = "BYTES")]
     pub(super) snaplen: Option<Setting<SnapLen>>,
-    /// Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none [default: none]
+    /// Bits or frames a second at most, over all CPUs: 10mbit, 1gbit, 500kpps, or none; what 100 ms take, and a super-packet
+    /// at least, may go at once [default: none]
     #[arg(long, value_name = "RATE")]
     pub(super) rate: Option<Setting<Rate>>,
     /// Share the flows with the other peers of this group, or none [default: none, every frame]
     #[arg(long, value_name = "NAME")]
     pub(super) group: Option<Setting<PeerName>>,
-    /// Send copies through a VPN even while an interface is mirrored that may carry its packets
+    /// Send copies where they may come back: through a VPN whose packets a mirrored interface may carry, or (span) onto the
+    /// mirrored network
     #[arg(long)]
     pub(super) force: bool,
 }

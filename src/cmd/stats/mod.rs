@@ -29,8 +29,9 @@ Interfaces:
 Peers:
   selected  copies asked for; selected = sent + lost
   sent      copies handed to the output device
-  lost      copies that did not leave, by reason: no_route, no_neighbour (no answer to ARP), too_big (does not
-            fit the path), forwarding_off, no_room, loop, stage_full, not_ethernet, no_memory
+  truncated of these, the ones that were cut
+  lost      copies that did not leave, by reason: no_route, no_neighbour (no answer), too_big (does
+            not fit the path), rate, forwarding_off, no_room, loop, stage_full, no_memory
 retired     what deleted peers had been asked for
 unaccounted packets that these sums do not account for: 0 when idle";
 

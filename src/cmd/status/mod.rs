@@ -56,7 +56,11 @@ pub fn run(_: &Args, ctx: &Ctx, as_typed: impl Fn(&str) -> String) -> Result<Box
 fn look_at_stage(instance: &Instance, status: &mut Status) -> Result<()> {
     let bridge = stage::BRIDGE;
     let problem = match instance.stage()? {
-        None => Some(format!("the stage device {bridge} is gone, every copy is lost")),
+        None => Some(format!(
+            "a device of the stage ({bridge}, {}, {}) is gone, and copies are lost",
+            stage::PORT,
+            stage::PORT_PEER
+        )),
         Some(found) if !instance.stage_is_attached(found)? => {
             Some(format!("somebody detached the program of {bridge}, every copy is lost"))
         }

@@ -17,7 +17,9 @@ pub(super) fn look_at_peers(instance: &Instance, stats: &Stats, status: &mut Sta
         let path = collector::path_to(instance.netlink(), peer)?;
         let counters = stats.peers.iter().find(|row| row.peer == peer.name).map(|row| row.counters.clone());
         let counters = counters.unwrap_or_default();
-        let last = instance.last_loss(slot)?.filter(|last| last.seconds_ago < RECENT_SECONDS);
+        let last = instance.last_loss(slot)?;
+        // A rate does what the user asked for.
+        let last = last.filter(|last| last.seconds_ago < RECENT_SECONDS && last.reason != Reason::Rate);
         let problem = way_problem(peer, path.as_ref()).or(last.map(|last| {
             format!(
                 "copies are being lost as {}, the last one {:.0} s ago: {}",
