@@ -152,7 +152,7 @@ fn a_peer_with_a_small_path_does_not_shrink_the_segments_of_the_others() {
     let rig = quiet_rig(1500);
     second_underlay(&rig, 1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
-    add_peer(&rig, "small", COLLECTOR, 42, &[]);
+    add_peer(&rig, "small", COLLECTOR, 42, &["--oversize", "drop"]);
     add_peer(&rig, "large", SECOND, 42, &[]);
     let originals = record(&rig.host, "eth0");
     let (small, large) = (Collector::of(&rig), Collector::start(&rig.collector, "eth1"));
