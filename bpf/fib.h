@@ -56,7 +56,7 @@ static __always_inline __u32 fib_device_mtu(struct __sk_buff *skb, __u32 ifindex
 
 /* Asks for the way to the peer, from the stage or (flags: BPF_FIB_LOOKUP_OUTPUT) out of a device. */
 static __always_inline enum ebm_reason fib_ask(struct __sk_buff *skb, const struct ebm_peer *peer,
-						   struct bpf_fib_lookup *fib, __u32 ifindex, __u32 flags)
+					       struct bpf_fib_lookup *fib, __u32 ifindex, __u32 flags)
 {
 	bool source = ebm_fib_tells_source && peer->flags & EBM_PEER_FLAG_LOCAL_AUTO;
 

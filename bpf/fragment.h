@@ -131,8 +131,8 @@ static long fragment_one(__u32 i, struct fragment_loop *loop)
 	return loop->failed;
 }
 
-/* Puts what is to be fragmented into the buffer: the tunnel's headers, the Ethernet header, the rest of the frame. 0, or
- * a negative error. Global, so that the verifier looks at it once. */
+/* Puts what is to be fragmented into the buffer: the tunnel's headers, the Ethernet header, the rest of the frame. The
+ * length of the rest, or a negative error. Global, so that the verifier looks at it once. */
 __noinline int fragment_fill(struct __sk_buff *skb, struct encap_run *run, __u32 slot)
 {
 	struct nexthop *nexthop = nexthop_entry(slot);

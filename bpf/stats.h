@@ -85,14 +85,6 @@ static __always_inline void stats_count(struct ebm_counter *counter, const struc
 	counter->bytes += size->bytes;
 }
 
-static __always_inline void stats_sent(__u32 active, __u32 slot, const struct stats_size *size)
-{
-	struct ebm_peer_stats *stats = stats_peer(active, slot);
-
-	if (stats)
-		stats_count(&stats->sent, size);
-}
-
 static __always_inline void stats_lost(__u32 active, __u32 slot, const struct stats_size *size,
 				       enum ebm_reason reason)
 {
