@@ -126,12 +126,10 @@ static __always_inline bool own_is_icmp_error(const struct parse_key *key, __u8 
 	       type == OWN_ICMP_TIME_EXCEEDED || type == OWN_ICMP_PARAMETER_PROBLEM;
 }
 
-/* Whether it is worth a closer look: most frames are neither. */
-static __always_inline bool own_may_be(struct __sk_buff *skb, const struct parse_key *key,
-				       const struct ebm_config *config)
+/* Whether it is worth a closer look: most frames are neither. `payload`: the first bytes behind a UDP header. */
+static __always_inline bool own_may_be(const struct parse_key *key, const struct ebm_config *config,
+				       const __u8 *payload)
 {
-	__u8 tunnel[4];
-
 	if (!config->peer_count)
 		return false;
 	switch (key->protocol) {
@@ -140,11 +138,7 @@ static __always_inline bool own_may_be(struct __sk_buff *skb, const struct parse
 	case IPPROTO_GRE:
 		return true;
 	case IPPROTO_UDP:
-		if (key->fragment)
-			return true;
-		if (parse_read(skb, key->transport + sizeof(struct udphdr), tunnel, sizeof(tunnel)) < 0)
-			return false;
-		return tunnel[0] == VXLAN_FLAG_VNI || (tunnel[2] == ETH_P_TEB >> 8 && tunnel[3] == (ETH_P_TEB & 0xff));
+		return key->fragment || payload[0] == VXLAN_FLAG_VNI || peel_payload_type(payload) == ETH_P_TEB;
 	default:
 		return false;
 	}

@@ -19,6 +19,23 @@ struct peel_tunnel {
 	__u8 reserved[3];
 };
 
+#define PEEL_PAYLOAD 4
+
+/* Reads the first bytes behind a UDP header; all zero in other packets, and where they are cut off. */
+static __always_inline void peel_payload(struct __sk_buff *skb, const struct parse_key *key, __u8 *payload)
+{
+	__builtin_memset(payload, 0, PEEL_PAYLOAD);
+	if (key->protocol == IPPROTO_UDP &&
+	    parse_read(skb, key->transport + sizeof(struct udphdr), payload, PEEL_PAYLOAD) < 0)
+		__builtin_memset(payload, 0, PEEL_PAYLOAD);
+}
+
+/* Where GENEVE has its protocol type; host order. */
+static __always_inline __u16 peel_payload_type(const __u8 *payload)
+{
+	return payload[2] << 8 | payload[3];
+}
+
 /* VXLAN or GENEVE by the bytes behind the UDP header: a peer of somebody else may have any port. */
 static __always_inline void peel_udp(struct __sk_buff *skb, __u32 offset, struct peel_tunnel *tunnel)
 {

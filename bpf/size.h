@@ -3,6 +3,7 @@
 #ifndef EBM_SIZE_H
 #define EBM_SIZE_H
 
+#include "geneve.h"
 #include "parse.h"
 #include "stats.h"
 
@@ -25,7 +26,7 @@ static __always_inline void size_tunnelled(struct __sk_buff *skb, struct parse_k
 	if (key->dest_port == bpf_htons(SIZE_PORT_GENEVE)) {
 		if (parse_read(skb, key->transport + 8, &options, sizeof(options)) < 0)
 			return;
-		offset += (options & 0x3f) * 4;
+		offset += (options & GENEVE_LENGTH_MASK) * 4;
 	} else if (key->dest_port != bpf_htons(SIZE_PORT_VXLAN) && key->dest_port != bpf_htons(SIZE_PORT_VXLAN_LINUX)) {
 		return;
 	}

@@ -76,16 +76,13 @@ static __always_inline __u32 tap_word(const struct __sk_buff *skb, const struct 
  * Whether the kernel may have encapsulated this packet: it does in these protocols. Of UDP what looks like VXLAN (with its
  * extensions), GENEVE, or IP behind the header (bareudp, FOU).
  */
-static __always_inline bool tap_is_tunnel(struct __sk_buff *skb, const struct parse_key *key)
+static __always_inline bool tap_is_tunnel(const struct parse_key *key, const __u8 *payload)
 {
-	__u8 payload[4];
-	__u16 type;
+	__u16 type = peel_payload_type(payload);
 
 	if (key->protocol == IPPROTO_GRE || key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6)
 		return true;
-	if (key->protocol != IPPROTO_UDP || parse_read(skb, key->transport + 8, payload, sizeof(payload)) < 0)
-		return false;
-	type = payload[2] << 8 | payload[3];
+	/* Of other packets than UDP there is no payload here, but zeros. */
 	return payload[0] & VXLAN_FLAG_VNI || type == ETH_P_TEB || type == ETH_P_IP || type == ETH_P_IPV6 ||
 	       payload[0] == 0x45 || payload[0] >> 4 == 6;
 }
@@ -116,6 +113,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct parse_key key = {};
 	struct stats_size size, copies;
 	__u32 active, word, layer3, corrected = 0;
+	__u8 payload[PEEL_PAYLOAD];
 	bool may_be_own;
 
 	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
@@ -129,7 +127,8 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		return;
 	layer3 = iface->layer3 ? PARSE_LAYER3 : 0;
 	parse_frame(skb, &key, layer3);
-	may_be_own = own_may_be(skb, &key, config);
+	peel_payload(skb, &key, payload);
+	may_be_own = own_may_be(&key, config, payload);
 	size_of_key(skb, &key, layer3 ? ETH_HLEN : 0, &size);
 	stats_count(&stats->seen, &size);
 	if (skb->mark == control->mark || (may_be_own && own_copy(skb, active, layer3))) {
@@ -141,7 +140,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		return;
 	}
 	stats_count(&stats->selected, &size);
-	word = active | tap_word(skb, &key, tap_is_tunnel(skb, &key), direction);
+	word = active | tap_word(skb, &key, tap_is_tunnel(&key, payload), direction);
 	copies.packets = size.packets * config->group_count;
 	copies.bytes = size.bytes * config->group_count;
 	if (tap_clone(skb, control, iface, word, &key, &size, &corrected)) {
