@@ -11,11 +11,12 @@
 #define EBM_ABI_H
 
 #include <linux/types.h>
+#include "abi_rules.h"
 
 /* Layout of the pinned maps. Pins of another schema are refused, never guessed at. */
 enum ebm_schema {
 	EBM_SCHEMA_UNSPEC = 0,
-	EBM_SCHEMA_CURRENT = 2,
+	EBM_SCHEMA_CURRENT = 3,
 };
 
 enum ebm_limit {
@@ -120,6 +121,14 @@ struct ebm_config {
 	__u8 first[EBM_LIMIT_PEERS]; /* of a group: where its members begin */
 	__u8 count[EBM_LIMIT_PEERS]; /* of a group: its members, at least one */
 	__u8 members[EBM_LIMIT_PEERS]; /* peer slots, group by group: every peer once */
+	__u32 rule_count; /* 0: no key is made; the default decides */
+	__u32 stamp; /* new with every change of the tables; what is cached under another is void. Never 0 where there are rules */
+	__u32 uses; /* enum ebm_use */
+	__u8 table; /* enum ebm_table */
+	__u8 views; /* beyond the first */
+	__u8 skip; /* 1: a frame that no rule matches is skipped */
+	__u8 root_count;
+	struct ebm_root roots[EBM_RULES_TREES]; /* by rising rank */
 };
 
 /* ebm_peers, EBM_LIMIT_PEERS elements a generation. A slot whose version is 0 is free. */
@@ -163,12 +172,6 @@ struct ebm_iface {
 	__u8 reserved[7];
 };
 
-/* The unit is the original frame on the wire: a super-packet counts its segments. */
-struct ebm_counter {
-	__u64 packets;
-	__u64 bytes;
-};
-
 /* ebm_if_stats: seen = own + skipped + selected; selected = cloned + lost. */
 struct ebm_iface_stats {
 	struct ebm_counter seen;
@@ -198,7 +201,7 @@ struct ebm_loss {
 _Static_assert(sizeof(struct ebm_loss) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_control) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_meta) == 32, "ABI");
-_Static_assert(sizeof(struct ebm_config) == 200, "ABI");
+_Static_assert(sizeof(struct ebm_config) == 280, "ABI");
 _Static_assert(sizeof(struct ebm_peer) == 152, "ABI");
 _Static_assert(sizeof(struct ebm_iface) == 64, "ABI");
 _Static_assert(sizeof(struct ebm_iface_stats) == 7 * 16, "ABI");

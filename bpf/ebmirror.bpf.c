@@ -15,6 +15,7 @@
 #include "bpf.h"
 #include "stats.h"
 #include "state.h"
+#include "tables.h"
 #include "tap.h"
 #include "encap.h"
 
@@ -29,6 +30,15 @@ const volatile struct {
 	enum ebm_reason reason;
 	enum ebm_active active;
 	enum ebm_peer_flag peer_flag;
+	enum ebm_rules_limit rules_limit;
+	enum ebm_field field;
+	enum ebm_view view;
+	enum ebm_use use;
+	enum ebm_node_bits node_bits;
+	enum ebm_table table;
+	enum ebm_rule_flag rule_flag;
+	/* What no program reads, and only maps of maps hold. */
+	struct ebm_node node;
 } ebm_enums;
 
 char ebm_license[] SEC("license") = "Dual MIT/GPL";

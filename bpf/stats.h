@@ -8,6 +8,7 @@
 
 #define STATS_DIRECTIONS 2
 #define STATS_IFACE_ENTRIES (EBM_LIMIT_BANKS * EBM_LIMIT_INTERFACES * STATS_DIRECTIONS)
+#define STATS_RULE_BLOCKS (EBM_RULES_MAX / EBM_RULES_BLOCK)
 #define STATS_PEER_ENTRIES (EBM_LIMIT_BANKS * EBM_LIMIT_PEERS)
 
 /* Index: (bank * EBM_LIMIT_INTERFACES + slot) * 2 + direction - 1. */
@@ -43,6 +44,21 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ebm_peer_stats);
 } ebm_peer_base SEC(".maps");
+
+/* Index: bank * STATS_RULE_BLOCKS + counter / EBM_RULES_BLOCK. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EBM_LIMIT_BANKS * STATS_RULE_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct ebm_rule_stats);
+} ebm_rule_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EBM_LIMIT_BANKS * STATS_RULE_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct ebm_rule_stats);
+} ebm_rule_base SEC(".maps");
 
 /* The last loss of a peer on this CPU: for people who ask what is wrong now. */
 struct {

@@ -62,7 +62,7 @@ pod!(
     u32 = 4,
     Control = 16,
     Meta = 32,
-    Config = 200,
+    Config = 280,
     RawPeer = 152,
     Iface = 64,
     IfaceStats = 112,

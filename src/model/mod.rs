@@ -4,6 +4,7 @@
 pub mod address;
 pub mod duration;
 pub mod error;
+pub mod expression;
 pub mod interface;
 pub mod number;
 pub mod peer;
