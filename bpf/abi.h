@@ -36,6 +36,7 @@ enum ebm_direction {
 	EBM_DIRECTION_UNSPEC = 0,
 	EBM_DIRECTION_INGRESS = 1,
 	EBM_DIRECTION_EGRESS = 2,
+	EBM_DIRECTION_BOTH = 3,
 };
 
 enum ebm_tunnel {

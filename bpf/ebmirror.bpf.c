@@ -7,6 +7,7 @@
  *   ebm_stage                 at the egress of the stage bridge: owns the copy; grows it and sends it
  *   ebm_exact                 at the egress of the bridge's port: the same for copies that the kernel had to
  *                             segment first
+ *   ebm_probe                 attached nowhere: `filter test` runs it over the frames of a capture
  *
  * The kernel's licence string is "Dual MIT/GPL" because bpf_fib_lookup and bpf_check_mtu are open to GPL-compatible
  * programs alone.
@@ -15,9 +16,9 @@
 #include "bpf.h"
 #include "stats.h"
 #include "state.h"
-#include "tables.h"
 #include "tap.h"
 #include "encap.h"
+#include "probe.h"
 
 /* An enum reaches the skeleton only through a variable that is of it. Nobody reads this one. */
 const volatile struct {
@@ -104,4 +105,11 @@ int ebm_exact(struct __sk_buff *skb)
 		return EBM_VERDICT_DROP;
 	exact_job(&run.job, skb, control, scratch);
 	return encap_send(skb, &run, scratch);
+}
+
+/* 0, with its answer in cb. */
+SEC("tc")
+int ebm_probe(struct __sk_buff *skb)
+{
+	return probe_frame(skb);
 }

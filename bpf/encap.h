@@ -145,6 +145,13 @@ static long encap_visit(__u32 i, struct encap_loop *loop)
 	return 0;
 }
 
+static long encap_visit_set(__u32 slot, struct encap_loop *loop)
+{
+	if (loop->run->job.set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
+		encap_do(loop->skb, loop->run, loop->step, slot);
+	return 0;
+}
+
 /* Always 0. Does a step (enum encap_step) for each destination. */
 __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 step)
 {
@@ -155,6 +162,10 @@ __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 st
 	if (!run)
 		return 0;
 	config = config_get(run->job.active);
+	if (run->job.set != JOB_EVERYONE) {
+		bpf_loop(EBM_LIMIT_PEERS, encap_visit_set, &loop, 0);
+		return 0;
+	}
 	/* One destination is the common case, and does without the helper. */
 	if (config && config->group_count == 1) {
 		slot = config_slot(run->job.active, 0, run->job.hash);

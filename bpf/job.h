@@ -8,6 +8,7 @@
 #define EBM_JOB_H
 
 #include "bpf.h"
+#include "rules.h"
 #include "size.h"
 #include "state.h"
 #include "stats.h"
@@ -30,6 +31,7 @@ enum job_cb {
 #define JOB_PLAIN 0x80	  /* the original is of a type that cannot have an unfinished checksum */
 #define JOB_FINISHED 0x100 /* with JOB_RESEND: sent by exact, the kernel has finished checksums */
 #define JOB_PACKETS_SHIFT 16
+#define JOB_EVERYONE (~0ULL) /* encap_job.set: one of every group */
 
 /* The copy at hand and what is to be done with it. */
 struct encap_job {
@@ -38,14 +40,18 @@ struct encap_job {
 	__u32 hash;
 	__u32 headers; /* of a super-packet: what each segment repeats */
 	__u32 stage_ifindex;
+	__u32 rule;	     /* rank + 1 of a rule that says to whom or how much; 0 = none */
+	__u32 snaplen_bytes; /* that rule's; 0 = all of the frame */
 	__u32 finished; /* the kernel has cut the copy into segments and finished its checksums: this is exact */
 	struct stats_size size;
-	__u64 set; /* destinations by slot */
+	__u64 set; /* destinations by slot; all ones: one of every group */
 };
 
-static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 hash, __u32 headers,
+/* `rule`: as in encap_job. It travels in tc_index: no word of cb is free. */
+static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 rule, __u32 hash, __u32 headers,
 					 const struct stats_size *size)
 {
+	skb->tc_index = rule;
 	skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT;
 	skb->cb[JOB_CB_HASH] = hash;
 	skb->cb[JOB_CB_SET_LO] = headers;
@@ -56,7 +62,7 @@ static __always_inline void job_resend(struct __sk_buff *skb, const struct encap
 {
 	__u32 word = (job->word & 0xffff) | job->active | JOB_RESEND | (job->finished ? JOB_FINISHED : 0);
 
-	job_to_stage(skb, word, job->hash, (__u32)set, &job->size);
+	job_to_stage(skb, word, job->rule, job->hash, (__u32)set, &job->size);
 	skb->cb[JOB_CB_SET_HI] = (__u32)(set >> 32);
 }
 
@@ -64,6 +70,16 @@ static __always_inline void job_emit(struct __sk_buff *skb, __u32 ifindex)
 {
 	skb->cb[JOB_CB_WORD] = JOB_EMIT;
 	skb->cb[JOB_CB_HASH] = ifindex;
+}
+
+/* Looks up what the rule says. With `set`: to whom, too. */
+static __always_inline void job_rule(struct encap_job *job, bool set)
+{
+	const struct ebm_rule *rule = job->rule ? rule_get(job->active, job->rule - 1) : NULL;
+
+	job->snaplen_bytes = rule ? rule->snaplen_bytes : 0;
+	if (set && rule && rule->peers | rule->groups)
+		job->set = rules_destinations(rule, job->active, job->hash);
 }
 
 static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
@@ -78,7 +94,10 @@ static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *s
 	job->stage_ifindex = control->stage_ifindex;
 	job->size.packets = word >> JOB_PACKETS_SHIFT;
 	job->size.bytes = skb->cb[JOB_CB_BYTES];
-	job->set = word & JOB_RESEND ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : ~0ULL;
+	job->rule = skb->tc_index;
+	job->set = word & JOB_RESEND ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : JOB_EVERYONE;
+	job_rule(job, !(word & JOB_RESEND));
+	skb->tc_index = 0;
 }
 
 /* The copy goes on through the bridge, for these destinations. */
@@ -89,6 +108,7 @@ static __always_inline void exact_hand_over(struct __sk_buff *skb, struct scratc
 	scratch->active = job->active;
 	scratch->hash = job->hash;
 	scratch->word = job->word & (JOB_EGRESS | JOB_TUNNEL);
+	scratch->rule = job->rule;
 	scratch->ticket += 1;
 	scratch->packets = job->size.packets;
 	scratch->bytes = job->size.bytes;
@@ -116,6 +136,9 @@ static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *s
 	job->hash = scratch->hash;
 	job->stage_ifindex = control->stage_ifindex;
 	job->set = scratch->set;
+	job->rule = scratch->rule;
+	job_rule(job, false);
+	skb->tc_index = 0;
 	size_of_frame(skb, &job->size);
 	scratch->arrived_packets += job->size.packets;
 	scratch->arrived_bytes += job->size.bytes;

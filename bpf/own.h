@@ -138,7 +138,7 @@ static __always_inline bool own_may_be(const struct parse_key *key, const struct
 	case IPPROTO_GRE:
 		return true;
 	case IPPROTO_UDP:
-		return key->fragment || payload[0] == VXLAN_FLAG_VNI || peel_payload_type(payload) == ETH_P_TEB;
+		return key->fragment || peel_is_tunnel(payload);
 	default:
 		return false;
 	}

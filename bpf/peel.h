@@ -36,6 +36,12 @@ static __always_inline __u16 peel_payload_type(const __u8 *payload)
 	return payload[2] << 8 | payload[3];
 }
 
+/* Whether these bytes behind a UDP header may be VXLAN or GENEVE. */
+static __always_inline bool peel_is_tunnel(const __u8 *payload)
+{
+	return payload[0] == VXLAN_FLAG_VNI || peel_payload_type(payload) == ETH_P_TEB;
+}
+
 /* VXLAN or GENEVE by the bytes behind the UDP header: a peer of somebody else may have any port. */
 static __always_inline void peel_udp(struct __sk_buff *skb, __u32 offset, struct peel_tunnel *tunnel)
 {

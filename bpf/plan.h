@@ -62,6 +62,14 @@ static __always_inline __u32 plan_way(__u32 plan)
 	return plan >> PLAN_WAY_SHIFT & PLAN_WAY;
 }
 
+/* Bytes to keep of the frame: the smaller of what the peer and the rule want; 0 = all. */
+static __always_inline __u32 plan_snaplen(const struct encap_run *run, const struct ebm_peer *peer)
+{
+	__u32 rule = run->job.snaplen_bytes;
+
+	return rule && (!peer->snaplen_bytes || rule < peer->snaplen_bytes) ? rule : peer->snaplen_bytes;
+}
+
 /* A super-packet. */
 static __always_inline enum plan_way plan_super(struct __sk_buff *skb, const struct encap_run *run,
 						const struct ebm_peer *peer, const struct nexthop *nexthop,
@@ -69,13 +77,14 @@ static __always_inline enum plan_way plan_super(struct __sk_buff *skb, const str
 {
 	__u32 overhead = nexthop->outer.length, tag = overhead ? run->tag : 0;
 	__u32 frame = run->job.headers + skb->gso_size + tag; /* the largest on the wire */
+	__u32 snaplen = plan_snaplen(run, peer);
 	bool tcp = run->job.word & JOB_TCP;
 
 	/* Exact sees one only when somebody gave the bridge its offloads back. */
 	if (run->job.finished && !tcp && overhead)
 		goto no_room;
 	if (!run->job.finished && ((!tcp && overhead) || peer->gso == EBM_GSO_WIRE || outer_has_sequence(peer->tunnel) ||
-				   (peer->snaplen_bytes && peer->snaplen_bytes < frame)))
+				   (snaplen && snaplen < frame)))
 		return PLAN_EXACT;
 	/* One that was received may be a list of packets (rx-gro-list), and to each of these, as long as the segment size is theirs,
 	 * the kernel copies the outer headers into the room that drivers leave in front, without a look at how much that is
@@ -100,10 +109,11 @@ static __always_inline enum plan_way plan_frame(struct __sk_buff *skb, const str
 	__u32 overhead = nexthop->outer.length;
 	__u32 limit = overhead ? min_u64(nexthop->mtu, PLAN_NETWORK_MAX) : nexthop->mtu + run->tag;
 	__u32 whole = skb->len + run->tag, excess;
+	__u32 snaplen = plan_snaplen(run, peer);
 	enum plan_way way = PLAN_FIXED;
 
 	limit += ETH_HLEN; /* of the largest outer frame */
-	*keep = peer->snaplen_bytes ? min_u64(whole, peer->snaplen_bytes) : whole;
+	*keep = snaplen ? min_u64(whole, snaplen) : whole;
 	if (*keep + overhead > limit) {
 		if (peer->oversize == EBM_OVERSIZE_FRAGMENT && overhead) {
 			way = PLAN_FRAGMENT;

@@ -125,6 +125,7 @@ struct scratch {
 	__u32 active;
 	__u32 hash;
 	__u32 word; /* JOB_* bits of job.h */
+	__u32 rule; /* encap_job's */
 	__u32 ticket; /* of the copy handed over */
 	__u32 open;   /* it is on its way */
 	__u32 busy;   /* the buffer of fragments is in use */

@@ -3,8 +3,8 @@
  * The tap: reads the original, counts it, clones it to the stage.
  *
  * Nothing here may write the packet, not even on a path that is never taken: one direct packet write makes the verifier
- * add a prologue that un-clones every cloned packet. mark and cb are the buffer's, not the packet's; both are
- * restored.
+ * add a prologue that un-clones every cloned packet. mark, tc_index and cb are the buffer's, not the packet's;
+ * all are restored.
  */
 #ifndef EBM_TAP_H
 #define EBM_TAP_H
@@ -12,6 +12,7 @@
 #include "job.h"
 #include "own.h"
 #include "parse.h"
+#include "rules.h"
 #include "size.h"
 
 /*
@@ -22,14 +23,14 @@
  * number is somebody else's, or the stage was deleted and its number given away. No further frame may go there.
  */
 static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_control *control, struct ebm_iface *iface,
-				      __u32 word, const struct parse_key *key, const struct stats_size *size,
-				      __u32 *corrected)
+				      __u32 word, __u32 rule, const struct parse_key *key,
+				      const struct stats_size *size, __u32 *corrected)
 {
 	__u32 ifindex = iface->layer3 ? control->layer3_ifindex : control->stage_ifindex;
 	__u32 headers = key->headers + (iface->layer3 ? ETH_HLEN : 0);
 	struct scratch *scratch = scratch_get();
 	__u64 copies, refused;
-	__u32 mark = skb->mark;
+	__u32 mark = skb->mark, tc_index = skb->tc_index;
 	__u32 cb[JOB_CB_WORDS];
 	long result;
 
@@ -40,10 +41,11 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	refused = scratch->refused;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		cb[i] = skb->cb[i];
-	job_to_stage(skb, word, key->hash, headers, size);
+	job_to_stage(skb, word, rule, key->hash, headers, size);
 	skb->mark = control->mark;
 	result = bpf_clone_redirect(skb, ifindex, 0);
 	skb->mark = mark;
+	skb->tc_index = tc_index;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
 	*corrected = exact_settle();
@@ -104,15 +106,66 @@ static __always_inline void tap_correct(struct ebm_iface_stats *stats, __u32 des
 	stats->copies.bytes += scratch->more_bytes * destinations;
 }
 
+/* What the tap found out about a frame: which rule it matches, and whether it is to be copied. */
+struct tap_choice {
+	const struct ebm_rule *rule; /* NULL: none */
+	__u32 number;		     /* rank + 1 of a rule that says more than mirror or skip; else 0 */
+	bool skip;
+};
+
+static __always_inline void tap_choose(struct __sk_buff *skb, __u32 active, const struct ebm_iface *iface,
+				       enum ebm_direction direction, struct tap_choice *choice)
+{
+	__u32 rank = rules_of_frame(skb, active, direction | (iface->layer3 ? RULES_LAYER3 : 0), iface->ifindex);
+
+	choice->rule = rule_get(active, rank);
+	if (!choice->rule)
+		return;
+	choice->skip = !(choice->rule->flags & EBM_RULE_FLAG_MIRROR);
+	if (choice->rule->peers | choice->rule->groups || choice->rule->snaplen_bytes)
+		choice->number = rank + 1;
+}
+
+/* Whether a frame that is skipped can be nothing but that, and one packet: the look at its key is enough. */
+static __always_inline bool tap_is_plain(struct __sk_buff *skb, const struct key *key, const struct ebm_control *control,
+					 const struct ebm_config *config)
+{
+	__u32 type = key->word[EBM_FIELD_VIEW + EBM_VIEW_ETHER_TYPE];
+	__u8 payload[PEEL_PAYLOAD];
+
+	if (skb->gso_size || skb->mark == control->mark || !key->whole || (type != ETH_P_IP && type != ETH_P_IPV6))
+		return false;
+	switch (key->word[EBM_FIELD_VIEW + EBM_VIEW_PROTOCOL]) {
+	case IPPROTO_TCP:
+		return true;
+	case IPPROTO_UDP:
+		return !config->peer_count ||
+		       (parse_read(skb, key->transport + sizeof(struct udphdr), payload, sizeof(payload)) == 0 &&
+			!peel_is_tunnel(payload));
+	default:
+		return false;
+	}
+}
+
+static __always_inline void tap_skip(__u32 active, const struct tap_choice *choice, struct ebm_iface_stats *stats,
+				     const struct stats_size *size)
+{
+	stats_count(&stats->skipped, size);
+	if (choice->rule)
+		stats_matched(active, choice->rule->counter, size);
+}
+
 static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction direction)
 {
 	const struct ebm_control *control = control_get();
 	struct ebm_iface *iface = iface_find(skb->ifindex);
+	struct tap_choice choice = {};
 	const struct ebm_config *config;
 	struct ebm_iface_stats *stats;
 	struct parse_key key = {};
 	struct stats_size size, copies;
-	__u32 active, word, layer3, corrected = 0;
+	__u32 active, word, layer3, destinations, corrected = 0;
+	struct key *words = key_get();
 	__u8 payload[PEEL_PAYLOAD];
 	bool may_be_own;
 
@@ -123,8 +176,18 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	active = *(const volatile __u32 *)&control->active & JOB_ACTIVE;
 	config = config_get(active);
 	stats = stats_iface(active, iface->slot, direction);
-	if (!config || !stats)
+	if (!config || !stats || !words)
 		return;
+	choice.skip = config->skip;
+	if (config->rule_count)
+		tap_choose(skb, active, iface, direction, &choice);
+	if (choice.skip && config->rule_count && tap_is_plain(skb, words, control, config)) {
+		size.packets = 1;
+		size.bytes = skb->len + (iface->layer3 ? ETH_HLEN : 0);
+		stats_count(&stats->seen, &size);
+		tap_skip(active, &choice, stats, &size);
+		return;
+	}
 	layer3 = iface->layer3 ? PARSE_LAYER3 : 0;
 	parse_frame(skb, &key, layer3);
 	peel_payload(skb, &key, payload);
@@ -135,15 +198,24 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		stats_count(&stats->own, &size);
 		return;
 	}
-	if (!config->group_count) {
-		stats_count(&stats->skipped, &size);
+	destinations = config->group_count;
+	if (!choice.skip && choice.rule) {
+		if (!rule_samples(choice.rule, key.hash))
+			choice.skip = true;
+		else if (choice.rule->peers | choice.rule->groups)
+			destinations = rules_count(rules_destinations(choice.rule, active, key.hash));
+	}
+	if (choice.skip || !destinations) {
+		tap_skip(active, &choice, stats, &size);
 		return;
 	}
+	if (choice.rule)
+		stats_matched(active, choice.rule->counter, &size);
 	stats_count(&stats->selected, &size);
 	word = active | tap_word(skb, &key, tap_is_tunnel(&key, payload), direction);
-	copies.packets = size.packets * config->group_count;
-	copies.bytes = size.bytes * config->group_count;
-	if (tap_clone(skb, control, iface, word, &key, &size, &corrected)) {
+	copies.packets = size.packets * destinations;
+	copies.bytes = size.bytes * destinations;
+	if (tap_clone(skb, control, iface, word, choice.number, &key, &size, &corrected)) {
 		if (corrected)
 			tap_correct(stats, corrected);
 		stats_count(&stats->cloned, &size);

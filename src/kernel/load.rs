@@ -21,10 +21,10 @@ use crate::model::{Code, Error, Result};
 pub const BUILD: &str = env!("EBMIRROR_DATAPATH");
 
 /// Programs that are pinned, by their names in the kernel.
-pub const PROGRAMS: [&str; 5] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3"];
+pub const PROGRAMS: [&str; 6] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3", "ebm_probe"];
 
-/// The map with one element for each CPU, which is no per-CPU map because those cap a value at 32 KiB.
-const FRAMES: &str = "ebm_frames";
+/// The maps with one element for each CPU, which are no per-CPU maps because those cap a value at 32 KiB.
+const CPU_MAPS: [&str; 2] = ["ebm_frames", "ebm_cache"];
 
 /// The tap of a direction.
 pub fn tap(direction: Direction) -> &'static str {
@@ -111,7 +111,7 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
     }
     for mut map in open.open_object_mut().maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
-        if name == FRAMES {
+        if CPU_MAPS.contains(&name.as_str()) {
             let cpus = libbpf_rs::num_possible_cpus().map_err(|error| load_failed(&error))?;
             map.set_max_entries(u32::try_from(cpus).unwrap_or(u32::MAX)).map_err(|error| load_failed(&error))?;
         }

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Which rule a frame matches, and what that means: mirror or skip, and to whom. */
+#ifndef EBM_RULES_H
+#define EBM_RULES_H
+
+#include "cache.h"
+#include "tables.h"
+
+#define RULES_SAMPLING 0x7f4a7c15 /* makes another hash of the flow's: its bits choose members of groups and ports as well */
+
+/* NULL for what is no rank. */
+static __always_inline const struct ebm_rule *rule_get(__u32 active, __u32 rank)
+{
+	__u32 index = active_generation(active) * EBM_RULES_MAX + rank;
+
+	return rank < EBM_RULES_MAX ? bpf_map_lookup_elem(&ebm_rules, &index) : NULL;
+}
+
+/* The rank of the frame's rule, or EBM_NODE_NONE. The key is in ebm_key. */
+static __always_inline __u32 rules_rank(const struct ebm_config *config, __u32 active, const struct key *key)
+{
+	struct cache_slot *slot = config->views ? NULL : cache_slot(key);
+	__u32 rank;
+
+	if (!slot)
+		return tables_rank(config, active);
+	if (cache_has(slot, key, config->stamp))
+		return slot->rank;
+	rank = tables_rank(config, active);
+	cache_put(slot, key, config->stamp, rank);
+	return rank;
+}
+
+#define RULES_LAYER3 0x100 /* beside the direction: a packet without an Ethernet header */
+
+/* The rank of the frame's rule, or EBM_NODE_NONE; the key stays in ebm_key. Global, so that the verifier looks at it once. */
+__noinline int rules_of_frame(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex)
+{
+	const struct ebm_config *config = config_get(active);
+	struct key_frame frame = {};
+	struct key *key = key_get();
+
+	if (!config || !key)
+		return EBM_NODE_NONE;
+	frame.uses = config->uses;
+	frame.views = config->views;
+	frame.layer3 = direction & RULES_LAYER3;
+	frame.missing = (skb->vlan_present ? sizeof(struct parse_vlan) : 0) + (frame.layer3 ? ETH_HLEN : 0);
+	frame.length = skb->len + frame.missing;
+	frame.captured = frame.length;
+	key_fill(skb, key, &frame);
+	if (config->uses & EBM_USE_INTERFACE) {
+		key->word[EBM_FIELD_DIRECTION] = direction & EBM_DIRECTION_BOTH;
+		key->word[EBM_FIELD_INTERFACE] = ifindex;
+	}
+	return rules_rank(config, active, key);
+}
+
+/* Whether a sampling rule chooses the flow with this hash: the same on every host, and in both directions. */
+static __always_inline bool rule_samples(const struct ebm_rule *rule, __u32 hash)
+{
+	return parse_mix(hash ^ RULES_SAMPLING) <= rule->sample;
+}
+
+struct rules_loop {
+	__u64 groups;
+	__u64 set;
+	__u32 active;
+	__u32 hash;
+};
+
+static long rules_member(__u32 i, struct rules_loop *loop)
+{
+	int slot;
+
+	if (loop->groups >> (i & (EBM_LIMIT_PEERS - 1)) & 1) {
+		slot = config_slot(loop->active, i, loop->hash);
+		if (slot >= 0)
+			loop->set |= 1ULL << (slot & (EBM_LIMIT_PEERS - 1));
+	}
+	return 0;
+}
+
+/* The destinations of a frame by slot: those of its rule, else one of every group. */
+static __always_inline __u64 rules_destinations(const struct ebm_rule *rule, __u32 active, __u32 hash)
+{
+	bool everyone = !rule || !(rule->peers | rule->groups);
+	struct rules_loop loop = { .groups = everyone ? ~0ULL : rule->groups, .set = everyone ? 0 : rule->peers };
+
+	loop.active = active;
+	loop.hash = hash;
+	if (loop.groups)
+		bpf_loop(EBM_LIMIT_PEERS, rules_member, &loop, 0);
+	return loop.set;
+}
+
+static __always_inline __u32 rules_count(__u64 set)
+{
+	set -= set >> 1 & 0x5555555555555555;
+	set = (set & 0x3333333333333333) + (set >> 2 & 0x3333333333333333);
+	set = (set + (set >> 4)) & 0x0f0f0f0f0f0f0f0f;
+	return set * 0x0101010101010101 >> 56;
+}
+
+#endif
