@@ -300,14 +300,14 @@ fn pin_prepares_and_unpin_removes_everything() {
     assert_eq!(json(&rig, &["pin"])["changed"], false);
     rig.ebmirror(&ADD_IDS).ok();
     let prepared = Objects::pinned(&rig.mounts, &rig.host);
-    assert_eq!((prepared.count("prog"), prepared.count("link")), (5, 2));
+    assert_eq!((prepared.count("prog"), prepared.count("link")), (6, 2));
     rig.ebmirror(&["unpin"]).ok();
     prepared.wait_gone();
     assert_same(&before, &rig_snapshot(&rig), "unpin left something");
 
     rig.mirror();
     let objects = Objects::pinned(&rig.mounts, &rig.host);
-    assert_eq!((objects.count("prog"), objects.count("link")), (5, 4));
+    assert_eq!((objects.count("prog"), objects.count("link")), (6, 4));
     rig.ebmirror(&["unpin"]).fails(6, "eth0", "--force");
     Traffic::new(&rig).mirrored_once();
     rig.ebmirror(&["unpin", "--force"]).ok();
@@ -824,7 +824,7 @@ fn maps_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
 
 #[test]
 fn a_program_that_lost_its_pin_is_loaded_again() {
-    for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3"] {
+    for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3", "ebm_probe"] {
         for mode in ["tcx", "tc"] {
             let rig = Rig::new();
             set_rig_quiet(&rig);

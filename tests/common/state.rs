@@ -135,7 +135,7 @@ impl Objects {
         for pin in script(mounts, host, "find /sys/fs/bpf -type f ! -name '*.debug'").lines() {
             let kind = match pin.rsplit('/').next().unwrap() {
                 name if name.starts_with("link_") => "link",
-                "ebm_tap_in" | "ebm_tap_out" | "ebm_stage" | "ebm_exact" | "ebm_layer3" => "prog",
+                "ebm_tap_in" | "ebm_tap_out" | "ebm_stage" | "ebm_exact" | "ebm_layer3" | "ebm_probe" => "prog",
                 _ => "map",
             };
             let shown: Value =
