@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Keys that this CPU has seen before -> the rank of their rule: whole keys are compared, so that it is never another's.
- * A change of the rules makes all of it void by the stamp. Keys of several views are looked up in the tables each time.
+ * Flows that this CPU has seen before -> the rank of their rule. For the traffic there is most of: TCP and UDP over IPv4
+ * without options and IPv6 without extensions, no tag, headers in the linear part. Everything else, and what is not found,
+ * asks the tables. All that rules can look at in such a frame is in the key, and whole keys are compared: an answer is never
+ * another flow's. A change of the rules makes all of it void by the stamp.
  */
 #ifndef EBM_CACHE_H
 #define EBM_CACHE_H
 
 #include "key.h"
+#include "peel.h"
 
-#define CACHE_SLOTS 4096 /* 416 KiB a CPU: what a core's second-level cache holds, and as many flows at a time */
+#define CACHE_SLOTS 4096 /* 288 KiB a CPU: what a core's second-level cache holds, and as many flows at a time */
+#define CACHE_HEADERS4 (ETH_HLEN + sizeof(struct iphdr))
+#define CACHE_HEADERS6 (ETH_HLEN + sizeof(struct ipv6hdr))
+
+struct cache_key {
+	__u64 address[4]; /* of IPv4: both in the first */
+	__u64 mac[2];	  /* where rules look at them */
+	__u64 frame;	  /* length and interface, where rules look at them */
+	__u64 rest;	  /* ports, protocol, flags, direction, what can be read: see cache_rest */
+};
 
 struct cache_slot {
-	__u64 word[KEY_CACHED];
+	struct cache_key key;
 	__u32 stamp;
 	__u32 rank;
 };
@@ -28,45 +40,117 @@ struct {
 	__type(value, struct cache);
 } ebm_cache SEC(".maps");
 
-/* The slot where the key belongs. NULL when this CPU has no cache. */
-static __always_inline struct cache_slot *cache_slot(const struct key *key)
+/* What is known of a frame that is in the cache, or may be. */
+struct cache_frame {
+	struct cache_key key;
+	bool plain; /* TCP, or UDP that is no tunnel's: no copy of ours */
+	bool six;
+};
+
+/* `transport`: what can be read behind the IP header, of IPv4; `captured`: of the frame. Both are as in the words of the same
+ * name. */
+static __always_inline __u64 cache_rest(__u32 ports, __u32 protocol, __u32 flags, __u32 transport, __u32 direction,
+					__u32 captured)
 {
-	/* Multiply-shift hashing of a vector: odd constants, one a word; the sum's upper bits. */
-	static const __u64 odd[KEY_CACHED] = {
-		0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9, 0xd6e8feb86659fd93,
-		0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3, 0x589965cc75374cc3,
-		0x1d8e4e27c47d124f, 0xeb44accab455d165, 0x9fb21c651e98df25, 0xff51afd7ed558ccd,
-	};
-	const __u64 *word = (const __u64 *)key->word;
+	return ports | (__u64)protocol << 32 | (__u64)flags << 40 | (__u64)transport << 48 | (__u64)direction << 54 |
+	       (__u64)captured << 56;
+}
+
+/* False for a frame that is not in the cache. `direction`: enum ebm_direction, 0 where rules do not look at it. */
+static __always_inline bool cache_key(struct __sk_buff *skb, const struct ebm_config *config, __u32 direction,
+				      __u32 ifindex, struct cache_frame *frame)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	const struct ethhdr *eth = (const struct ethhdr *)data;
+	const __u8 *transport;
+	__u32 ports = 0, protocol, flags = 0, behind;
+
+	if (data + CACHE_HEADERS4 + 12 > end || skb->vlan_present || config->views)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = (const struct iphdr *)(eth + 1);
+
+		if (*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(PARSE_IP_MF_OFFSET))
+			return false;
+		if (config->uses & EBM_USE_ADDRESSES)
+			__builtin_memcpy(&frame->key.address[0], &ip->saddr, 8);
+		protocol = ip->protocol;
+		transport = (const __u8 *)(ip + 1);
+		behind = min_u64(skb->len - CACHE_HEADERS4, EBM_RULES_TRANSPORT);
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip = (const struct ipv6hdr *)(eth + 1);
+
+		if (data + CACHE_HEADERS6 + 12 > end)
+			return false;
+		if (config->uses & EBM_USE_ADDRESSES)
+			__builtin_memcpy(frame->key.address, &ip->saddr, 32);
+		protocol = ip->nexthdr;
+		transport = (const __u8 *)(ip + 1);
+		behind = EBM_RULES_TRANSPORT + 1; /* says that it is IPv6 */
+		frame->six = true;
+	} else {
+		return false;
+	}
+	if (protocol == IPPROTO_TCP) {
+		frame->plain = true;
+		/* Of IPv6 rules do not look at them. */
+		if (config->uses & EBM_USE_TCP_FLAGS && !frame->six) {
+			if (transport + 14 > end)
+				return false;
+			flags = transport[13];
+		}
+	} else if (protocol == IPPROTO_UDP) {
+		frame->plain = !config->peer_count || !peel_is_tunnel(transport + sizeof(struct udphdr));
+	} else {
+		return false;
+	}
+	if (config->uses & EBM_USE_PORTS)
+		__builtin_memcpy(&ports, transport, sizeof(ports));
+	if (config->uses & EBM_USE_MAC) {
+		__builtin_memcpy(frame->key.mac, data, 8);
+		__builtin_memcpy(&frame->key.mac[1], data + 8, 4);
+	}
+	if (config->uses & EBM_USE_LENGTH)
+		frame->key.frame = (__u64)skb->len << 32;
+	if (config->uses & EBM_USE_INTERFACE)
+		frame->key.frame |= ifindex;
+	else
+		direction = 0;
+	frame->key.rest = cache_rest(ports, protocol, flags, behind, direction, min_u64(skb->len, EBM_RULES_CAPTURED));
+	return true;
+}
+
+/* The slot where the frame belongs. NULL when this CPU has no cache. */
+static __always_inline struct cache_slot *cache_slot(const struct cache_frame *frame, __u32 uses)
+{
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cache *cache = bpf_map_lookup_elem(&ebm_cache, &cpu);
-	__u64 hash = 0;
+	/* Multiply-shift hashing of a vector: an odd constant for each word; the upper bits of the sum. */
+	__u64 hash = frame->key.address[0] * 0x9e3779b97f4a7c15 + frame->key.rest * 0xc2b2ae3d27d4eb4f;
 
 	if (!cache)
 		return NULL;
-	for (int i = 0; i < KEY_CACHED; i++)
-		hash += word[i] * odd[i];
+	if (frame->six)
+		hash += frame->key.address[1] * 0x165667b19e3779f9 + frame->key.address[2] * 0xd6e8feb86659fd93 +
+			frame->key.address[3] * 0xa0761d6478bd642f;
+	if (uses & (EBM_USE_MAC | EBM_USE_LENGTH | EBM_USE_INTERFACE))
+		hash += frame->key.mac[0] * 0xe7037ed1a0b428db + frame->key.mac[1] * 0x8ebc6af09c88c6e3 +
+			frame->key.frame * 0x589965cc75374cc3;
 	return &cache->slot[hash >> 52 & (CACHE_SLOTS - 1)];
 }
 
-static __always_inline bool cache_has(const struct cache_slot *slot, const struct key *key, __u32 stamp)
+static __always_inline bool cache_has(const struct cache_slot *slot, const struct cache_frame *frame,
+				      const struct ebm_config *config)
 {
-	const __u64 *word = (const __u64 *)key->word;
-	__u64 differ = slot->stamp ^ stamp;
+	const struct cache_key *a = &slot->key, *b = &frame->key;
+	__u64 differ = (slot->stamp ^ config->stamp) | (a->address[0] ^ b->address[0]) | (a->rest ^ b->rest);
 
-	for (int i = 0; i < KEY_CACHED; i++)
-		differ |= slot->word[i] ^ word[i];
+	if (frame->six)
+		differ |= (a->address[1] ^ b->address[1]) | (a->address[2] ^ b->address[2]) |
+			  (a->address[3] ^ b->address[3]);
+	if (config->uses & (EBM_USE_MAC | EBM_USE_LENGTH | EBM_USE_INTERFACE))
+		differ |= (a->mac[0] ^ b->mac[0]) | (a->mac[1] ^ b->mac[1]) | (a->frame ^ b->frame);
 	return !differ;
-}
-
-static __always_inline void cache_put(struct cache_slot *slot, const struct key *key, __u32 stamp, __u32 rank)
-{
-	const __u64 *word = (const __u64 *)key->word;
-
-	for (int i = 0; i < KEY_CACHED; i++)
-		slot->word[i] = word[i];
-	slot->stamp = stamp;
-	slot->rank = rank;
 }
 
 #endif

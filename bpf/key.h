@@ -11,13 +11,10 @@
 #include "state.h"
 
 #define KEY_WORDS 128 /* all that a node can name: no check of bounds */
-#define KEY_CACHED ((EBM_FIELD_VIEW + EBM_FIELD_VIEW_WORDS) / 2) /* of 64 bits: of a key of one view */
 #define KEY_9100 0x9100 /* a TPID from before 802.1ad that libpcap knows */
 
 struct key {
 	__u32 word[KEY_WORDS];
-	__u32 transport; /* offset in the packet of what stands behind IPv4's header, or IPv6's fixed one */
-	__u32 whole;	 /* the first view is an IP packet that is no fragment */
 };
 
 struct {
@@ -79,8 +76,8 @@ static __always_inline void key_ports(struct __sk_buff *skb, __u32 *word, __u32 
 }
 
 /* `offset`: of the IP header in the packet; `behind`: bytes that can be read from there on. */
-static __always_inline void key_ip4(struct __sk_buff *skb, struct key *key, __u32 *word, const struct key_frame *frame,
-				    __u32 offset, __u32 behind)
+static __always_inline void key_ip4(struct __sk_buff *skb, __u32 *word, const struct key_frame *frame, __u32 offset,
+				    __u32 behind)
 {
 	__u32 header, transport;
 	struct iphdr ip = {};
@@ -94,8 +91,6 @@ static __always_inline void key_ip4(struct __sk_buff *skb, struct key *key, __u3
 	}
 	header = ip.ihl * 4;
 	transport = offset + header;
-	key->transport = transport;
-	key->whole = !(ip.frag_off & bpf_htons(PARSE_IP_MF_OFFSET));
 	word[EBM_VIEW_PROTOCOL] = ip.protocol;
 	word[EBM_VIEW_FRAGMENT] = ip.frag_off & bpf_htons(PARSE_IP_OFFSET) ? 1 : 0;
 	if (frame->uses & EBM_USE_ADDRESSES) {
@@ -112,8 +107,7 @@ static __always_inline void key_ip4(struct __sk_buff *skb, struct key *key, __u3
 		word[EBM_VIEW_TCP_FLAGS] = key_u8(skb, transport + 13);
 }
 
-static __always_inline void key_ip6(struct __sk_buff *skb, struct key *key, __u32 *word, const struct key_frame *frame,
-				    __u32 offset)
+static __always_inline void key_ip6(struct __sk_buff *skb, __u32 *word, const struct key_frame *frame, __u32 offset)
 {
 	struct ipv6hdr ip = {};
 
@@ -129,8 +123,6 @@ static __always_inline void key_ip6(struct __sk_buff *skb, struct key *key, __u3
 		}
 	}
 	offset += sizeof(ip);
-	key->transport = offset;
-	key->whole = !parse_is_extension(ip.nexthdr);
 	word[EBM_VIEW_PROTOCOL] = ip.nexthdr;
 	if (ip.nexthdr == IPPROTO_FRAGMENT)
 		word[EBM_VIEW_FRAGMENT] = key_u8(skb, offset);
@@ -173,10 +165,10 @@ __noinline int key_view(struct __sk_buff *skb, const struct key_frame *frame, __
 	word[EBM_VIEW_ETHER_TYPE] = type;
 	switch (type) {
 	case ETH_P_IP:
-		key_ip4(skb, key, word, frame, offset, frame->captured > start ? frame->captured - start : 0);
+		key_ip4(skb, word, frame, offset, frame->captured > start ? frame->captured - start : 0);
 		break;
 	case ETH_P_IPV6:
-		key_ip6(skb, key, word, frame, offset);
+		key_ip6(skb, word, frame, offset);
 		break;
 	case ETH_P_ARP:
 	case ETH_P_RARP:
@@ -209,19 +201,13 @@ static __always_inline void key_fill(struct __sk_buff *skb, struct key *key, con
 {
 	for (int i = 0; i < EBM_FIELD_VIEW; i++)
 		key->word[i] = 0;
-	key->whole = 0;
 	if (frame->uses & EBM_USE_LENGTH)
 		key->word[EBM_FIELD_LENGTH] = frame->length;
 	key->word[EBM_FIELD_CAPTURED] = min_u64(frame->captured, EBM_RULES_CAPTURED + 4 * frame->views);
 	if (frame->uses & EBM_USE_MAC && !frame->layer3)
 		key_macs(skb, key);
-	/* The first one last: whole and transport are of it. */
-	for (__u32 view = EBM_RULES_VIEWS - 1; view; view--) {
-		if (view <= frame->views)
-			key_view(skb, frame, view);
-	}
-	key->whole = 0;
-	key_view(skb, frame, 0);
+	for (__u32 view = 0; view < EBM_RULES_VIEWS && view <= frame->views; view++)
+		key_view(skb, frame, view);
 }
 
 #endif

@@ -16,25 +16,10 @@ static __always_inline const struct ebm_rule *rule_get(__u32 active, __u32 rank)
 	return rank < EBM_RULES_MAX ? bpf_map_lookup_elem(&ebm_rules, &index) : NULL;
 }
 
-/* The rank of the frame's rule, or EBM_NODE_NONE. The key is in ebm_key. */
-static __always_inline __u32 rules_rank(const struct ebm_config *config, __u32 active, const struct key *key)
-{
-	struct cache_slot *slot = config->views ? NULL : cache_slot(key);
-	__u32 rank;
-
-	if (!slot)
-		return tables_rank(config, active);
-	if (cache_has(slot, key, config->stamp))
-		return slot->rank;
-	rank = tables_rank(config, active);
-	cache_put(slot, key, config->stamp, rank);
-	return rank;
-}
-
 #define RULES_LAYER3 0x100 /* beside the direction: a packet without an Ethernet header */
 
-/* The rank of the frame's rule, or EBM_NODE_NONE; the key stays in ebm_key. Global, so that the verifier looks at it once. */
-__noinline int rules_of_frame(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex)
+/* The rank of the frame's rule, or EBM_NODE_NONE, by the tables. Global, so that the verifier looks at it once. */
+__noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex)
 {
 	const struct ebm_config *config = config_get(active);
 	struct key_frame frame = {};
@@ -49,11 +34,40 @@ __noinline int rules_of_frame(struct __sk_buff *skb, __u32 active, __u32 directi
 	frame.length = skb->len + frame.missing;
 	frame.captured = frame.length;
 	key_fill(skb, key, &frame);
-	if (config->uses & EBM_USE_INTERFACE) {
-		key->word[EBM_FIELD_DIRECTION] = direction & EBM_DIRECTION_BOTH;
-		key->word[EBM_FIELD_INTERFACE] = ifindex;
+	key->word[EBM_FIELD_DIRECTION] = direction & EBM_DIRECTION_BOTH;
+	key->word[EBM_FIELD_INTERFACE] = ifindex;
+	return tables_rank(config, active);
+}
+
+#define RULES_PLAIN (1U << 29) /* beside the rank: the frame can be no copy of ours, and is one packet of the wire */
+#define RULES_UNKNOWN (1U << 30) /* in its place: not in the cache */
+#define RULES_REMEMBER (1U << 31) /* beside the direction, where a rank belongs into the cache */
+
+/*
+ * The same by the cache: the rank, or RULES_UNKNOWN; with RULES_PLAIN. With RULES_REMEMBER: puts `rank` there. Two steps, and not
+ * one within the other, whose stack would come on top of this one's.
+ */
+__noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex, __u32 rank)
+{
+	const struct ebm_config *config = config_get(active);
+	struct cache_frame frame = {};
+	struct cache_slot *slot;
+	__u32 plain;
+
+	if (!config || direction & RULES_LAYER3 ||
+	    !cache_key(skb, config, direction & EBM_DIRECTION_BOTH, ifindex, &frame))
+		return RULES_UNKNOWN;
+	plain = frame.plain && !skb->gso_size ? RULES_PLAIN : 0;
+	slot = cache_slot(&frame, config->uses);
+	if (!slot)
+		return RULES_UNKNOWN | plain;
+	if (direction & RULES_REMEMBER) {
+		slot->key = frame.key;
+		slot->stamp = config->stamp;
+		slot->rank = rank;
+		return rank | plain;
 	}
-	return rules_rank(config, active, key);
+	return (cache_has(slot, &frame, config) ? slot->rank : RULES_UNKNOWN) | plain;
 }
 
 /* Whether a sampling rule chooses the flow with this hash: the same on every host, and in both directions. */

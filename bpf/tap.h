@@ -111,40 +111,28 @@ struct tap_choice {
 	const struct ebm_rule *rule; /* NULL: none */
 	__u32 number;		     /* rank + 1 of a rule that says more than mirror or skip; else 0 */
 	bool skip;
+	bool plain;		     /* no copy of ours, and one packet of the wire: no need to look closer */
 };
 
 static __always_inline void tap_choose(struct __sk_buff *skb, __u32 active, const struct ebm_iface *iface,
 				       enum ebm_direction direction, struct tap_choice *choice)
 {
-	__u32 rank = rules_of_frame(skb, active, direction | (iface->layer3 ? RULES_LAYER3 : 0), iface->ifindex);
+	__u32 how = direction | (iface->layer3 ? RULES_LAYER3 : 0);
+	__u32 rank, found = rules_cached(skb, active, how, iface->ifindex, 0);
 
+	choice->plain = found & RULES_PLAIN;
+	if (found & RULES_UNKNOWN) {
+		rank = rules_rank(skb, active, how, iface->ifindex);
+		rules_cached(skb, active, how | RULES_REMEMBER, iface->ifindex, rank);
+	} else {
+		rank = found & EBM_NODE_TARGET;
+	}
 	choice->rule = rule_get(active, rank);
 	if (!choice->rule)
 		return;
 	choice->skip = !(choice->rule->flags & EBM_RULE_FLAG_MIRROR);
 	if (choice->rule->peers | choice->rule->groups || choice->rule->snaplen_bytes)
 		choice->number = rank + 1;
-}
-
-/* Whether a frame that is skipped can be nothing but that, and one packet: the look at its key is enough. */
-static __always_inline bool tap_is_plain(struct __sk_buff *skb, const struct key *key, const struct ebm_control *control,
-					 const struct ebm_config *config)
-{
-	__u32 type = key->word[EBM_FIELD_VIEW + EBM_VIEW_ETHER_TYPE];
-	__u8 payload[PEEL_PAYLOAD];
-
-	if (skb->gso_size || skb->mark == control->mark || !key->whole || (type != ETH_P_IP && type != ETH_P_IPV6))
-		return false;
-	switch (key->word[EBM_FIELD_VIEW + EBM_VIEW_PROTOCOL]) {
-	case IPPROTO_TCP:
-		return true;
-	case IPPROTO_UDP:
-		return !config->peer_count ||
-		       (parse_read(skb, key->transport + sizeof(struct udphdr), payload, sizeof(payload)) == 0 &&
-			!peel_is_tunnel(payload));
-	default:
-		return false;
-	}
 }
 
 static __always_inline void tap_skip(__u32 active, const struct tap_choice *choice, struct ebm_iface_stats *stats,
@@ -165,7 +153,6 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct parse_key key = {};
 	struct stats_size size, copies;
 	__u32 active, word, layer3, destinations, corrected = 0;
-	struct key *words = key_get();
 	__u8 payload[PEEL_PAYLOAD];
 	bool may_be_own;
 
@@ -176,14 +163,14 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	active = *(const volatile __u32 *)&control->active & JOB_ACTIVE;
 	config = config_get(active);
 	stats = stats_iface(active, iface->slot, direction);
-	if (!config || !stats || !words)
+	if (!config || !stats)
 		return;
 	choice.skip = config->skip;
 	if (config->rule_count)
 		tap_choose(skb, active, iface, direction, &choice);
-	if (choice.skip && config->rule_count && tap_is_plain(skb, words, control, config)) {
+	if (choice.skip && choice.plain && skb->mark != control->mark) {
 		size.packets = 1;
-		size.bytes = skb->len + (iface->layer3 ? ETH_HLEN : 0);
+		size.bytes = skb->len;
 		stats_count(&stats->seen, &size);
 		tap_skip(active, &choice, stats, &size);
 		return;
