@@ -3,4 +3,6 @@
 
 pub mod entry;
 pub mod field;
+pub mod linear;
 pub mod table;
+pub mod tree;

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod checksum;
+pub mod classbench;
 pub mod compare;
 pub mod decode;
 pub mod delivery;

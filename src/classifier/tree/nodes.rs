@@ -1,0 +1,99 @@
+//! The nodes of all trees: each distinct one once, children before parents; and at last in the order of the walk.
+
+use std::collections::HashMap;
+
+use crate::classifier::table::{Node, Root, Tables, Target};
+
+/// Nodes of a line of the processor's cache.
+const LINE: usize = 4;
+
+/// The nodes so far. Those that a node leads to are before it.
+#[derive(Default)]
+pub struct Nodes {
+    nodes: Vec<Node>,
+    numbers: HashMap<Node, u32>,
+}
+
+impl Nodes {
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Where the way of this node begins: at the same node that is there already, or behind it, where both ways are the same.
+    pub fn add(&mut self, node: Node) -> Target {
+        if node.yes == node.no {
+            return node.yes;
+        }
+        let next = self.nodes.len() as u32;
+        let number = *self.numbers.entry(node).or_insert(next);
+        if number == next {
+            self.nodes.push(node);
+        }
+        Target::Node(number)
+    }
+
+    /// The nodes on the longest way through all trees.
+    pub fn steps(&self, roots: &[Root]) -> usize {
+        let mut longest: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        let length = |longest: &[usize], target| match target {
+            Target::Node(number) => longest[number as usize],
+            Target::End(_) => 0,
+        };
+        for node in &self.nodes {
+            let steps = 1 + length(&longest, node.yes).max(length(&longest, node.no));
+            longest.push(steps);
+        }
+        roots.iter().map(|root| length(&longest, root.target)).sum()
+    }
+
+    /// The tables of these trees. Nodes that follow each other on a way are neighbours where possible, so that a line of the cache
+    /// holds two or three steps.
+    pub fn into_tables(self, mut roots: Vec<Root>) -> Tables {
+        const UNPLACED: u32 = u32::MAX;
+        let mut places = vec![UNPLACED; self.nodes.len()];
+        let mut order: Vec<u32> = Vec::with_capacity(self.nodes.len());
+        let mut heads: Vec<Target> = roots.iter().rev().map(|root| root.target).collect();
+        let mut line = Vec::new();
+        while let Some(head) = heads.pop() {
+            // The head and what is right behind it, until the line is full. What did not fit begins lines of its own.
+            line.clear();
+            line.push(head);
+            let mut at = 0;
+            while at < line.len() {
+                let Target::Node(number) = line[at] else {
+                    line.swap_remove(at);
+                    continue;
+                };
+                if places[number as usize] != UNPLACED || (at > 0 && order.len().is_multiple_of(LINE)) {
+                    if places[number as usize] == UNPLACED {
+                        break;
+                    }
+                    line.remove(at);
+                    continue;
+                }
+                places[number as usize] = order.len() as u32;
+                order.push(number);
+                let node = &self.nodes[number as usize];
+                line.push(node.no);
+                line.push(node.yes);
+                at += 1;
+            }
+            heads.extend(line.drain(at..).rev());
+        }
+        let moved = |target| match target {
+            Target::Node(number) => Target::Node(places[number as usize]),
+            end => end,
+        };
+        let nodes: Vec<Node> = order
+            .iter()
+            .map(|number| self.nodes[*number as usize])
+            .map(|node| Node { yes: moved(node.yes), no: moved(node.no), ..node })
+            .collect();
+        for root in &mut roots {
+            root.target = moved(root.target);
+        }
+        let views = nodes.iter().filter_map(|node| node.field.of_view()).max().unwrap_or(0);
+        Tables { nodes, roots, views }
+    }
+}
