@@ -33,4 +33,21 @@ static __always_inline __u64 min_u64(__u64 a, __u64 b)
 	return a < b ? a : b;
 }
 
+/* The number of the lowest bit; `set` is not 0. Without branches, of which the verifier would follow each: a de Bruijn sequence
+ * has other six bits at each place. */
+static __always_inline __u32 set_first(__u64 set)
+{
+	static const __u8 place[64] = {
+		0,  1,	2,  53, 3,  7,	54, 27, 4,  38, 41, 8,	34, 55, 48, 28, 62, 5,	39, 46, 44, 42,
+		22, 9,	24, 35, 59, 56, 49, 18, 29, 11, 63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21,
+		23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+	};
+
+	__u32 bit = place[(set & -set) * 0x022fdd63cc95386d >> 58];
+
+	/* clang knows what stands in the table and leaves the mask out; the verifier does not. */
+	barrier_var(bit);
+	return bit & 63;
+}
+
 #endif

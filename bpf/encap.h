@@ -133,6 +133,7 @@ struct encap_loop {
 	struct __sk_buff *skb;
 	struct encap_run *run;
 	__u32 step;
+	__u64 set; /* destinations to come */
 };
 
 static long encap_visit(__u32 i, struct encap_loop *loop)
@@ -145,14 +146,20 @@ static long encap_visit(__u32 i, struct encap_loop *loop)
 	return 0;
 }
 
-static long encap_visit_set(__u32 slot, struct encap_loop *loop)
+static long encap_visit_set(__u32 i __attribute__((unused)), struct encap_loop *loop)
 {
-	if (loop->run->job.set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
-		encap_do(loop->skb, loop->run, loop->step, slot);
+	__u32 slot;
+
+	if (!loop->set)
+		return 1;
+	slot = set_first(loop->set);
+	loop->set &= loop->set - 1;
+	encap_do(loop->skb, loop->run, loop->step, slot);
 	return 0;
 }
 
-/* Always 0. Does a step (enum encap_step) for each destination. */
+/* Always 0. Does a step (enum encap_step) for each destination: to plan, for those of the job; else, for those of the group, by
+ * rising slot, so that its last is the last. */
 __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 step)
 {
 	struct encap_loop loop = { .skb = skb, .run = run, .step = step };
@@ -161,19 +168,21 @@ __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 st
 
 	if (!run)
 		return 0;
-	config = config_get(run->job.active);
-	if (run->job.set != JOB_EVERYONE) {
-		bpf_loop(EBM_LIMIT_PEERS, encap_visit_set, &loop, 0);
-		return 0;
+	loop.set = step == ENCAP_PLAN ? run->job.set : run->group;
+	if (loop.set == JOB_EVERYONE && step == ENCAP_PLAN) {
+		config = config_get(run->job.active);
+		if (!config || config->group_count != 1) {
+			bpf_loop(EBM_LIMIT_PEERS, encap_visit, &loop, 0);
+			return 0;
+		}
+		slot = config_slot(run->job.active, 0, run->job.hash);
+		loop.set = slot < 0 ? 0 : 1ULL << (slot & (EBM_LIMIT_PEERS - 1));
 	}
 	/* One destination is the common case, and does without the helper. */
-	if (config && config->group_count == 1) {
-		slot = config_slot(run->job.active, 0, run->job.hash);
-		if (slot >= 0)
-			encap_do(skb, run, step, slot);
-	} else {
-		bpf_loop(EBM_LIMIT_PEERS, encap_visit, &loop, 0);
-	}
+	if (loop.set && !(loop.set & (loop.set - 1)))
+		encap_do(skb, run, step, set_first(loop.set));
+	else if (loop.set)
+		bpf_loop(EBM_LIMIT_PEERS, encap_visit_set, &loop, 0);
 	return 0;
 }
 

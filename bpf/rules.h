@@ -83,15 +83,18 @@ struct rules_loop {
 	__u32 hash;
 };
 
-static long rules_member(__u32 i, struct rules_loop *loop)
+static long rules_member(__u32 i __attribute__((unused)), struct rules_loop *loop)
 {
+	__u32 group;
 	int slot;
 
-	if (loop->groups >> (i & (EBM_LIMIT_PEERS - 1)) & 1) {
-		slot = config_slot(loop->active, i, loop->hash);
-		if (slot >= 0)
-			loop->set |= 1ULL << (slot & (EBM_LIMIT_PEERS - 1));
-	}
+	if (!loop->groups)
+		return 1;
+	group = set_first(loop->groups);
+	loop->groups &= loop->groups - 1;
+	slot = config_slot(loop->active, group, loop->hash);
+	if (slot >= 0)
+		loop->set |= 1ULL << (slot & (EBM_LIMIT_PEERS - 1));
 	return 0;
 }
 
