@@ -10,6 +10,7 @@ mod cut;
 mod grow;
 mod leaf;
 mod nodes;
+mod share;
 
 use std::fmt;
 
@@ -59,33 +60,16 @@ pub fn build(rules: &[Vec<Entry>]) -> Result<Tables, BuildError> {
     let mut nodes = Nodes::default();
     let mut roots = Vec::new();
     let mut rest: Vec<u32> = (0..boxes.len()).collect();
-    while let Some(first) = rest.first() {
-        let rank = boxes.rank(*first);
+    while !rest.is_empty() {
         let last = roots.len() + 1 == TREES_MAX;
-        if !last {
-            // Once without nodes, to find the entries that this tree is better off without.
-            let mut pass = Pass::trial(&boxes, rest.len());
-            pass.run(&rest, None);
-            rest.retain(|entry| !pass.is_out(*entry));
-            let out = pass.into_out();
-            if rest.is_empty() {
-                rest = out;
-                let target = Pass::last(&boxes, rest.len()).run(&rest, Some(&mut nodes));
-                roots.push(Root { target, rank });
-                break;
-            }
-            let rank = boxes.rank(rest[0]);
-            let mut pass = Pass::tree(&boxes, rest.len());
-            let target = pass.run(&rest, Some(&mut nodes));
-            roots.push(Root { target, rank });
-            rest = out;
-            rest.extend(pass.into_out());
-            rest.sort_unstable();
-        } else {
-            let target = Pass::last(&boxes, rest.len()).run(&rest, Some(&mut nodes));
-            roots.push(Root { target, rank });
-            rest.clear();
-        }
+        let (taken, out) = if last { (rest, vec![]) } else { share::take(&boxes, &rest) };
+        let rank = boxes.rank(taken[0]);
+        let mut pass = Pass::new(&boxes, taken.len(), last);
+        let target = pass.run(&taken, &mut nodes);
+        roots.push(Root { target, rank });
+        rest = pass.into_out();
+        rest.extend(out);
+        rest.sort_unstable();
         if nodes.len() > NODES_MAX {
             return Err(BuildError::TooLarge { nodes: nodes.len() });
         }

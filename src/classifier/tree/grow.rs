@@ -36,35 +36,21 @@ pub struct Pass<'a> {
 const OUT: u32 = u32::MAX;
 
 impl<'a> Pass<'a> {
-    fn new(boxes: &'a Boxes, enough: Option<u32>, room: usize) -> Pass<'a> {
+    /// One over so many entries; of the last tree, which takes all.
+    pub fn new(boxes: &'a Boxes, count: usize, last: bool) -> Pass<'a> {
         Pass {
             boxes,
             cutter: Cutter::new(boxes),
             bounds: boxes.fields().iter().map(|field| Range::new(0, Field::max(*field))).collect(),
             copies: vec![0; boxes.len() as usize],
-            enough,
+            enough: (!last).then_some(copies(count)),
             out: vec![],
-            room,
+            room: 16 * count + (1 << 16),
         }
     }
 
-    /// One that finds the entries that are copied too often.
-    pub fn trial(boxes: &'a Boxes, count: usize) -> Pass<'a> {
-        Pass::new(boxes, Some(copies(count)), usize::MAX)
-    }
-
-    /// One of a tree behind which others come.
-    pub fn tree(boxes: &'a Boxes, count: usize) -> Pass<'a> {
-        Pass::new(boxes, Some(4 * copies(count)), usize::MAX)
-    }
-
-    /// One of the last tree, which takes all.
-    pub fn last(boxes: &'a Boxes, count: usize) -> Pass<'a> {
-        Pass::new(boxes, None, 16 * count + (1 << 16))
-    }
-
     /// Whether the entry was left out.
-    pub fn is_out(&self, entry: u32) -> bool {
+    fn is_out(&self, entry: u32) -> bool {
         self.copies[entry as usize] == OUT
     }
 
@@ -76,18 +62,11 @@ impl<'a> Pass<'a> {
     }
 
     /// Makes the tree of these entries.
-    pub fn run(&mut self, list: &[u32], mut nodes: Option<&mut Nodes>) -> Target {
-        self.grow(list.to_vec(), self.room, 0, 0, &mut nodes)
+    pub fn run(&mut self, list: &[u32], nodes: &mut Nodes) -> Target {
+        self.grow(list.to_vec(), self.room, 0, 0, nodes)
     }
 
-    fn grow(
-        &mut self,
-        mut list: Vec<u32>,
-        room: usize,
-        cuts: u32,
-        wide: u32,
-        nodes: &mut Option<&mut Nodes>,
-    ) -> Target {
+    fn grow(&mut self, mut list: Vec<u32>, room: usize, cuts: u32, wide: u32, nodes: &mut Nodes) -> Target {
         self.trim(&mut list);
         let Some((cut, wide)) = self.cut(&list, room, cuts, wide) else { return self.leaf(&list, nodes) };
         let (yes, no) = self.divide(&list, &cut);
@@ -118,13 +97,7 @@ impl<'a> Pass<'a> {
         };
         let no = self.grow(no, room_no, cuts + 1, wide, nodes);
         self.bounds[field] = bound;
-        match nodes {
-            None => Target::End(None),
-            Some(nodes) => {
-                let field = self.boxes.fields()[field];
-                nodes.add(Node { field, low: cut.low, high: cut.high, yes, no })
-            }
-        }
+        nodes.add(Node { field: self.boxes.fields()[field], low: cut.low, high: cut.high, yes, no })
     }
 
     /// Leaves out entries that have left this tree, and those behind one that matches all keys that come here.
@@ -174,7 +147,7 @@ impl<'a> Pass<'a> {
         (yes, no)
     }
 
-    fn leaf(&mut self, list: &[u32], nodes: &mut Option<&mut Nodes>) -> Target {
+    fn leaf(&mut self, list: &[u32], nodes: &mut Nodes) -> Target {
         if let Some(enough) = self.enough {
             for entry in list {
                 let copies = &mut self.copies[*entry as usize];
@@ -185,14 +158,15 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        match nodes {
-            None => Target::End(None),
-            Some(nodes) => leaf::chain(self.boxes, list, &self.bounds, nodes),
-        }
+        leaf::chain(self.boxes, list, &self.bounds, nodes)
     }
 }
 
 /// How often an entry of so many may be in a tree.
 fn copies(count: usize) -> u32 {
-    (1usize << 14).div_ceil(count.max(1)).clamp(8, 1024) as u32
+    if let Some(r) = std::env::var("R").ok().and_then(|r| r.parse().ok()) {
+        return r;
+    }
+    let _ = count;
+    512
 }
