@@ -3,6 +3,8 @@
 
 pub mod entry;
 pub mod field;
+pub mod key;
 pub mod linear;
+pub mod lower;
 pub mod table;
 pub mod tree;
