@@ -1,0 +1,135 @@
+//! `make bench`: ebmirror beside what else could do its work, in networks of its own, in one run.
+//!
+//! What is compared takes turns in balanced order, in lanes that all exist at the same time; every copy is counted at the
+//! collector, and a run that lost one does not count. Everything is in anonymous namespaces and vanishes with the process.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a harness talks to whoever started it")]
+
+#[allow(dead_code)]
+mod flow;
+mod lane;
+mod machine;
+mod measure;
+mod mirror;
+mod program;
+mod random;
+mod schedule;
+mod statistics;
+mod table;
+mod tcp;
+mod traffic;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use ebmirror::lab::sandbox::private_bpffs;
+use ebmirror::model::{Error, Result};
+use serde_json::{Value, json};
+
+use self::lane::Tools;
+use self::machine::Machine;
+use self::measure::Plan;
+use self::table::Table;
+
+/// Measures ebmirror beside what else could do its work. Needs root.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure [default: everything]
+    #[arg(long, value_enum)]
+    suite: Vec<Suite>,
+    /// Less of everything: under two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Write the document here
+    #[arg(long, value_name = "FILE")]
+    json: Option<std::path::PathBuf>,
+    /// Turns that each contender gets in a rig
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// How often everything is built anew, so that no layout of memory decides
+    #[arg(long, value_name = "N")]
+    rigs: Option<usize>,
+    /// Frames in a run
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+    /// The processor on which the traffic runs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpu: usize,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// ebmirror beside other ways to mirror
+    Mirror,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match measure(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.message);
+            if let Some(hint) = &error.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(error.code.exit())
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<()> {
+    let machine = Machine::look()?;
+    let doubts = machine.doubts();
+    doubts.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
+    let start = Instant::now();
+    // On a thread of its own: the mount namespace is that of the thread, and of what it starts.
+    let (tables, suites) = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, || perform(args));
+        let thread = thread.map_err(|error| Error::io("start a thread", &error))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    println!(
+        "Commit {}, Linux {}, {} × {}{}, bpf_stats off.\n",
+        machine.commit,
+        machine.kernel,
+        machine.processors,
+        machine.processor,
+        if machine.hypervisor { " (virtual)" } else { "" }
+    );
+    tables.iter().for_each(|table| println!("{table}"));
+    if let Some(path) = &args.json {
+        let document = json!({
+            "schema": "ebmirror.bench.v1", "machine": machine, "doubts": doubts, "quick": args.quick, "bpf_stats": false,
+            "seconds": start.elapsed().as_secs_f64(), "suites": suites,
+        });
+        let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+        std::fs::write(path, text).map_err(|error| Error::io(format_args!("write {}", path.display()), &error))?;
+    }
+    Ok(())
+}
+
+fn perform(args: &Args) -> Result<(Vec<Table>, Value)> {
+    let tools = Tools::open(env!("CARGO_BIN_EXE_ebmirror"))?.with_bpffs(private_bpffs()?);
+    let plan = Plan {
+        frames: args.frames.unwrap_or(if args.quick { 50_000 } else { 200_000 }),
+        rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 20 }),
+        cpu: args.cpu,
+    };
+    let rigs = args.rigs.unwrap_or(if args.quick { 1 } else { 3 });
+    let say = |line: &str| eprintln!("{line}");
+    let wanted = |suite: Suite| args.suite.is_empty() || args.suite.contains(&suite);
+    let mut tables = Vec::new();
+    let mut suites = serde_json::Map::new();
+    suites.insert("plan".into(), json!({ "measure": plan, "rigs": rigs }));
+    if wanted(Suite::Mirror) {
+        let (found, document) = mirror::run(&tools, plan, rigs, args.quick, &say)?;
+        tables.extend(found);
+        suites.insert("mirror".into(), document);
+    }
+    Ok((tables, Value::Object(suites)))
+}

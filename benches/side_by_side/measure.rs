@@ -1,0 +1,92 @@
+//! Measuring: things take turns in balanced order, and a run that lost a copy does not count.
+
+use std::time::Duration;
+
+use ebmirror::model::Result;
+use serde::Serialize;
+
+use super::lane::Lane;
+use super::schedule::order;
+use super::statistics::{Estimate, estimate};
+use super::traffic::Traffic;
+
+/// How often a run that does not count is repeated.
+const ATTEMPTS: usize = 3;
+
+/// One of the things that take turns.
+pub struct Contender<'a> {
+    pub lane: &'a Lane,
+    pub traffic: &'a dyn Traffic,
+    /// How many packets must arrive at the collector for each frame.
+    pub copies: u64,
+}
+
+/// How to measure.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Plan {
+    /// Frames in a run.
+    pub frames: usize,
+    /// Turns that each of them gets in a rig.
+    pub rounds: usize,
+    /// The processor on which the traffic runs.
+    pub cpu: usize,
+}
+
+/// What one of them took, a number a round: nanoseconds a frame.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Series {
+    /// Not a number where every attempt lost copies.
+    pub nanoseconds: Vec<f64>,
+    /// Runs that did not count.
+    pub discarded: usize,
+}
+
+impl Series {
+    /// The median and its interval.
+    pub fn estimate(&self) -> Option<Estimate> {
+        estimate(self.nanoseconds.iter().copied())
+    }
+
+    /// Another quantity of each round, from this and what another one took in the same round.
+    pub fn with(&self, other: &Self, quantity: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
+        estimate(self.nanoseconds.iter().zip(&other.nanoseconds).map(|(this, that)| quantity(*this, *that)))
+    }
+
+    /// What it took more than another one in the same round.
+    pub fn added(&self, base: &Self) -> Option<Estimate> {
+        self.with(base, |this, that| this - that)
+    }
+
+    /// How many times as much it added to a base as another one, round by round.
+    pub fn added_ratio(&self, base: &Self, other: &Self) -> Option<Estimate> {
+        let rounds = self.nanoseconds.iter().zip(&base.nanoseconds).zip(&other.nanoseconds);
+        estimate(rounds.map(|((this, base), other)| (this - base) / (other - base)))
+    }
+}
+
+/// One round: each of them gets one turn. `round` decides the order.
+pub fn take_turns(contenders: &[Contender<'_>], plan: Plan, round: usize, series: &mut [Series]) -> Result<()> {
+    for place in order(contenders.len(), round) {
+        let one = &mut series[place];
+        let mut nanoseconds = f64::NAN;
+        for _ in 0..ATTEMPTS {
+            if let Some(took) = run(&contenders[place], plan)? {
+                nanoseconds = took.as_nanos() as f64 / plan.frames as f64;
+                break;
+            }
+            one.discarded += 1;
+        }
+        one.nanoseconds.push(nanoseconds);
+    }
+    Ok(())
+}
+
+/// One run; `None` when not exactly the copies arrived that should have.
+fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<Duration>> {
+    let Contender { lane, traffic, copies } = contender;
+    let before = lane.arrived()?;
+    let took = traffic.send(lane, plan.cpu, plan.frames)?;
+    let expected = plan.frames as u64 * copies;
+    let arrived = lane.arrived_at_least(before.packets + expected)?.packets - before.packets;
+    Ok((arrived == expected).then_some(took))
+}

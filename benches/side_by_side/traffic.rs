@@ -1,0 +1,194 @@
+//! Traffic that is timed: frames injected at the tap's ingress, a connected UDP sender, a packet socket.
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use ebmirror::lab::capture::Sender;
+use ebmirror::model::Result;
+use ebmirror::model::interface::Direction;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Pid;
+
+use super::flow::{Flow, Mix};
+use super::lane::{Lane, TAP};
+use super::program::Generator;
+use super::random::Random;
+
+/// Frames of one trip into the kernel: as many as a network card hands over at a time.
+const BATCH: usize = 64;
+/// Where nobody reads.
+const UDP_PORT: u16 = 5201;
+/// Bytes of headers around a datagram's payload.
+const UDP_HEADERS: usize = 42;
+/// `struct virtio_net_hdr`, which the laboratory's packet sockets expect in front of each frame.
+const VNET_HEADER_BYTES: usize = 10;
+/// Different frames of a packet socket.
+const PACKET_FRAMES: usize = 1024;
+
+/// Lets the calling thread run on this processor alone.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+/// Something that sends frames and knows how long it took.
+pub trait Traffic: Sync {
+    /// Sends so many frames through the lane, on this processor.
+    fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration>;
+}
+
+/// XDP live frames: the kernel itself makes them, and they enter the stack at the tap's ingress as a network card's do,
+/// with headroom, and without a sender whose cost would hide the mirror's.
+pub struct Live {
+    generator: Generator,
+    frame: Vec<u8>,
+}
+
+impl Live {
+    /// Frames of this length of these flows.
+    pub fn new(flows: &[Flow], mix: Mix, length: usize, random: &mut Random) -> Result<Self> {
+        Ok(Self { generator: Generator::new(&mix.rows(flows, length, random))?, frame: flows[0].frame(length) })
+    }
+
+    fn inject(&self, ifindex: u32, count: usize) -> io::Result<Duration> {
+        let context = libbpf_sys::xdp_md {
+            data_end: self.frame.len() as u32,
+            ingress_ifindex: ifindex,
+            ..libbpf_sys::xdp_md::default()
+        };
+        let mut options = libbpf_sys::bpf_test_run_opts {
+            sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
+            data_in: self.frame.as_ptr().cast(),
+            data_size_in: self.frame.len() as u32,
+            ctx_in: (&raw const context).cast(),
+            ctx_size_in: size_of::<libbpf_sys::xdp_md>() as u32,
+            repeat: i32::try_from(count).map_err(io::Error::other)?,
+            flags: libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES,
+            batch_size: BATCH as u32,
+            ..libbpf_sys::bpf_test_run_opts::default()
+        };
+        let program = self.generator.as_fd().as_raw_fd();
+        let start = Instant::now();
+        // SAFETY: frame and context are readable for the lengths told, and outlive the call.
+        let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program, &raw mut options) };
+        let took = start.elapsed();
+        if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(took) }
+    }
+}
+
+impl Traffic for Live {
+    fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
+        let ifindex = lane.host.link(TAP)?.ifindex;
+        lane.host.attempt("injecting XDP live frames", || {
+            pin(cpu)?;
+            self.inject(ifindex, count)
+        })
+    }
+}
+
+/// Datagrams from a connected socket through the whole stack to a socket that nobody reads. One flow.
+pub struct Udp {
+    pub direction: Direction,
+    /// Of the frame.
+    pub length: usize,
+}
+
+impl Traffic for Udp {
+    fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
+        let (from, to, address) = lane.ends(self.direction);
+        // Small, and soon full: what is sent then ends as late as it can without a reader.
+        let reader = to.attempt("opening the UDP receiver", || {
+            let socket = UdpSocket::bind((address, UDP_PORT))?;
+            setsockopt(&socket, sockopt::RcvBuf, &4096)?;
+            Ok(socket)
+        })?;
+        let payloads = [vec![0x5a; self.length.saturating_sub(UDP_HEADERS)]];
+        let took = from.attempt("sending datagrams", || {
+            pin(cpu)?;
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect((address, UDP_PORT))?;
+            let mut batch = Batch::new(&payloads);
+            batch.send(socket.as_raw_fd(), BATCH)?;
+            let start = Instant::now();
+            batch.send(socket.as_raw_fd(), count - BATCH)?;
+            // As if the frames of the warm-up had taken as long as the others.
+            Ok(start.elapsed().mul_f64(count as f64 / (count - BATCH) as f64))
+        });
+        drop(reader);
+        took
+    }
+}
+
+/// Frames of many flows from a packet socket, to nobody.
+pub struct Packet {
+    direction: Direction,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Packet {
+    pub fn new(flows: &[Flow], length: usize, direction: Direction) -> Self {
+        let frame = |flow: &Flow| [&[0; VNET_HEADER_BYTES], &flow.frame(length)[..]].concat();
+        Self { direction, frames: flows.iter().cycle().take(PACKET_FRAMES).map(frame).collect() }
+    }
+}
+
+impl Traffic for Packet {
+    fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
+        let (from, _, _) = lane.ends(self.direction);
+        from.attempt("sending frames", || {
+            pin(cpu)?;
+            let socket = Sender::open(TAP)?;
+            let mut batch = Batch::new(&self.frames);
+            batch.send(socket.as_fd().as_raw_fd(), BATCH)?;
+            let start = Instant::now();
+            batch.send(socket.as_fd().as_raw_fd(), count - BATCH)?;
+            Ok(start.elapsed().mul_f64(count as f64 / (count - BATCH) as f64))
+        })
+    }
+}
+
+/// Messages for `sendmmsg`, one a payload, at least a batch of them.
+struct Batch<'a> {
+    parts: Vec<libc::iovec>,
+    messages: Vec<libc::mmsghdr>,
+    next: usize,
+    _payloads: std::marker::PhantomData<&'a [Vec<u8>]>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(payloads: &'a [Vec<u8>]) -> Self {
+        let part =
+            |payload: &Vec<u8>| libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+        let count = payloads.len().next_multiple_of(BATCH);
+        let mut parts: Vec<libc::iovec> = payloads.iter().cycle().take(count).map(part).collect();
+        let message = |part: &mut libc::iovec| {
+            // SAFETY: all-zero bytes are a valid value of this plain C structure.
+            let mut message: libc::mmsghdr = unsafe { zeroed() };
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        };
+        let messages = parts.iter_mut().map(message).collect();
+        Self { parts, messages, next: 0, _payloads: std::marker::PhantomData }
+    }
+
+    fn send(&mut self, socket: libc::c_int, count: usize) -> io::Result<()> {
+        debug_assert_eq!(self.parts.len(), self.messages.len());
+        let mut left = count;
+        while left > 0 {
+            let size = BATCH.min(left).min(self.messages.len() - self.next);
+            let messages = &mut self.messages[self.next..self.next + size];
+            // SAFETY: each message points to one part, which points to a payload that outlives this; none is moved.
+            let sent = unsafe { libc::sendmmsg(socket, messages.as_mut_ptr(), size as libc::c_uint, 0) };
+            let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+            left -= sent;
+            self.next = (self.next + sent) % self.messages.len();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The parts of `make bench` that compute: orders, medians and frames. What it measures is asserted nowhere.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+#![allow(dead_code, reason = "the harness uses the rest")]
+
+#[path = "../benches/side_by_side/flow.rs"]
+mod flow;
+#[path = "../benches/side_by_side/random.rs"]
+mod random;
+#[path = "../benches/side_by_side/schedule.rs"]
+mod schedule;
+#[path = "../benches/side_by_side/statistics.rs"]
+mod statistics;
+
+use std::collections::HashMap;
+
+use ebmirror::lab::checksum::checksum;
+
+use self::flow::{Mix, ROW_BYTES, ROW_START, ROWS, strangers};
+use self::random::Random;
+use self::schedule::order;
+use self::statistics::{CONFIDENCE, estimate};
+
+#[test]
+fn a_frame_is_what_a_table_makes_of_another_one() {
+    let [a, b] = [strangers(2)[0], strangers(2)[1]];
+    let mut frame = a.frame(60);
+    frame[ROW_START..ROW_START + ROW_BYTES].copy_from_slice(&b.row(60));
+    assert_eq!(frame, b.frame(60));
+    assert_eq!(checksum(&frame[14..34]), 0, "the header's checksum is right");
+}
+
+#[test]
+fn zipf_prefers_the_first_and_uniform_nobody() {
+    let flows = strangers(1000);
+    let first = flows[0].row(60);
+    let count = |mix: Mix| mix.rows(&flows, 60, &mut Random::new(1)).iter().filter(|row| **row == first).count();
+    // The harmonic number of 1000 is 7.485.
+    let expected = ROWS as f64 / 7.485;
+    assert!((count(Mix::Zipf) as f64 - expected).abs() < expected / 10.0, "{}", count(Mix::Zipf));
+    assert!((20..120).contains(&count(Mix::Uniform)), "{}", count(Mix::Uniform));
+}
+
+#[test]
+fn every_place_and_every_neighbour_comes_equally_often() {
+    for count in 1..9usize {
+        let rounds = if count.is_multiple_of(2) { count } else { 2 * count };
+        let (mut places, mut pairs) = (HashMap::new(), HashMap::new());
+        for round in 0..rounds {
+            let order = order(count, round);
+            assert_eq!(order.len(), count);
+            for (place, item) in order.iter().enumerate() {
+                *places.entry((place, *item)).or_insert(0) += 1;
+            }
+            for pair in order.windows(2) {
+                *pairs.entry((pair[0], pair[1])).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(places.len(), count * count, "{count}");
+        assert!(places.values().all(|times| *times == rounds / count), "{count}: {places:?}");
+        assert_eq!(pairs.len(), count * (count - 1), "{count}");
+        assert!(pairs.values().all(|times| *times == rounds / count), "{count}: {pairs:?}");
+    }
+}
+
+#[test]
+fn the_interval_is_that_of_the_tables() {
+    // The ranks of the 95 % interval of a median, as tables of the sign test give them.
+    for (samples, lower, upper) in [(6, 1, 6), (9, 2, 8), (10, 2, 9), (20, 6, 15), (30, 10, 21), (40, 14, 27)] {
+        let found = estimate((1..=samples).map(f64::from)).unwrap();
+        assert_eq!((found.low, found.high), (f64::from(lower), f64::from(upper)), "{samples}");
+        assert!(found.confidence >= CONFIDENCE, "{samples}: {}", found.confidence);
+    }
+}
+
+#[test]
+fn few_numbers_say_how_unsure_they_are() {
+    assert_eq!(estimate([]), None);
+    let one = estimate([3.0]).unwrap();
+    assert_eq!((one.median, one.low, one.high, one.confidence), (3.0, 3.0, 3.0, 0.0));
+    let five = estimate([5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
+    assert_eq!((five.median, five.low, five.high, five.confidence), (3.0, 1.0, 5.0, 0.9375));
+}
+
+#[test]
+fn what_is_no_number_does_not_count() {
+    assert_eq!(estimate([f64::NAN, 2.0, 4.0, f64::INFINITY]).unwrap().median, 3.0);
+}
