@@ -40,14 +40,17 @@ fn add_peer(rig: &Rig, name: &str, vni: u32, more: &[&str]) {
 /// Two groups, of three and of two, and a peer without one.
 const GROUPS: [&[u32]; 3] = [&[11, 12, 13], &[21, 22], &[31]];
 
+const PEERS_IN_A_GROUP: usize = 16;
+
 fn grouped_rig(groups: &[&[u32]]) -> Rig {
     let rig = flow_rig(1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
-    for group in groups {
-        for vni in *group {
-            let name = format!("group-{}", vni / 10);
+    // In turn, so that the slots of one group's members lie between those of another's.
+    for member in 0..PEERS_IN_A_GROUP {
+        for group in groups.iter().filter(|group| group.len() > member) {
+            let name = format!("group-{}", group[member] / 10);
             let args = if group.len() > 1 { vec!["--group", name.as_str()] } else { Vec::new() };
-            add_peer(&rig, &format!("peer-{vni}"), *vni, &args);
+            add_peer(&rig, &format!("peer-{}", group[member]), group[member], &args);
         }
     }
     rig
