@@ -1,9 +1,27 @@
 //! Filter expressions in tcpdump's language (pcap-filter): what they say, as a tree. `FromStr` reads the language, `Display`
 //! writes it, with every shorthand spelt out.
 
+mod arithmetic;
+mod display;
+mod error;
+mod lexer;
+mod names;
+mod parser;
+mod services;
+mod value;
+
 use std::net::IpAddr;
 
 use super::interface::InterfaceName;
+
+pub use error::ParseError;
+
+/// Bytes that an expression may have, as it is written and as it is printed.
+pub const MAX_LENGTH: usize = 4096;
+/// How deep parentheses and `not` may be nested, as they are written and as they are printed.
+pub const MAX_DEPTH: usize = 200;
+/// How often `vlan` may stand in an expression: each moves what stands behind it by four bytes, wherever it stands.
+pub const MAX_VLANS: usize = 3;
 
 /// An expression. Evaluated from left to right, and no further than it must be: a frame that is too short for a test that
 /// is evaluated matches nothing, whatever stands around it. So does libpcap.
