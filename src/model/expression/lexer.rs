@@ -113,14 +113,14 @@ fn token(text: &str, at: usize) -> Result<(Kind, usize), ParseError> {
     }
     let wrong = |problem: String, hint: &str| ParseError::new(text, at, at + longest, problem, hint);
     let found = &rest[..longest];
-    if word == longest {
-        if let Some(keyword) = names::keyword(found) {
-            let kind = match keyword {
-                "and" | "or" | "not" => Kind::Symbol(keyword),
-                _ => Kind::Keyword(keyword),
-            };
-            return Ok((kind, longest));
-        }
+    if word == longest
+        && let Some(keyword) = names::keyword(found)
+    {
+        let kind = match keyword {
+            "and" | "or" | "not" => Kind::Symbol(keyword),
+            _ => Kind::Keyword(keyword),
+        };
+        return Ok((kind, longest));
     }
     let kind = if mac == longest {
         Kind::Mac(read_mac(found))
