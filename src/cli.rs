@@ -74,6 +74,9 @@ pub enum Command {
     /// Edit and list the collectors
     #[command(subcommand)]
     Peer(cmd::peer::Command),
+    /// Edit, list and try the rules: which frames are mirrored
+    #[command(subcommand)]
+    Filter(cmd::filter::Command),
     /// Mirror interfaces as long as this command runs, and show the counters
     Run(cmd::run::Args),
     /// Show the counters

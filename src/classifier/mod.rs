@@ -1,6 +1,7 @@
 //! Rules -> flat tables. Expressions become entries, boxes in the space of a frame's fields; entries become trees of
 //! comparisons, which the datapath walks. Pure: no kernel, no I/O.
 
+pub mod compile;
 pub mod entry;
 pub mod field;
 pub mod key;

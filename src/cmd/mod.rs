@@ -6,6 +6,7 @@ pub mod completions;
 pub mod corpus;
 pub mod demo;
 pub mod detach;
+pub mod filter;
 pub mod generate;
 pub mod peer;
 pub mod pin;
@@ -75,6 +76,7 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
             peer::check(command)?;
             peer::run(command, &ctx()?)
         }
+        Command::Filter(command) => filter::run(command, ctx),
         Command::Run(args) => run::run(args, &ctx()?),
         Command::Stats(args) => {
             let plan = stats::watched(args)?;

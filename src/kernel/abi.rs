@@ -2,6 +2,7 @@
 //! and C's enums end here.
 
 mod peer;
+pub mod rules;
 
 use std::mem::{size_of, size_of_val};
 use std::ptr;
@@ -10,8 +11,9 @@ pub use peer::{peer, raw_peer};
 
 pub use super::skel::types::{
     ebm_active, ebm_config as Config, ebm_control as Control, ebm_counter, ebm_direction, ebm_gso, ebm_iface as Iface,
-    ebm_iface_stats as IfaceStats, ebm_limit, ebm_loss as Loss, ebm_meta as Meta, ebm_oversize, ebm_peer as RawPeer,
-    ebm_peer_flag, ebm_peer_stats as RawPeerStats, ebm_reason, ebm_schema, ebm_tunnel,
+    ebm_iface_stats as IfaceStats, ebm_limit, ebm_loss as Loss, ebm_meta as Meta, ebm_node, ebm_oversize,
+    ebm_peer as RawPeer, ebm_peer_flag, ebm_peer_stats as RawPeerStats, ebm_reason, ebm_rule,
+    ebm_rule_stats as RawRuleStats, ebm_rules_limit, ebm_schema, ebm_tunnel,
 };
 use crate::model::interface::{Direction, Directions};
 use crate::model::stats::{Counter, Reason};
@@ -68,6 +70,10 @@ pod!(
     IfaceStats = 112,
     RawPeerStats = 304,
     Loss = 16,
+    ebm_rule = 32,
+    ebm_node = 16,
+    RawRuleStats = 16_384,
+    rules::Block = 4_096,
 );
 
 /// Counters of one kind that add up and can be subtracted.
@@ -102,7 +108,7 @@ macro_rules! sum {
         }
     )*};
 }
-sum!(IfaceStats, RawPeerStats);
+sum!(IfaceStats, RawPeerStats, RawRuleStats);
 
 impl From<ebm_counter> for Counter {
     fn from(counter: ebm_counter) -> Self {

@@ -7,7 +7,10 @@ use super::abi::{
 use super::instance::Instance;
 use super::interfaces::boot_time_ns;
 use crate::model::interface::Direction;
-use crate::model::stats::{Counter, InterfaceStats, LastLoss, PeerCounters, PeerStats, Reason, Stats, TapCounters};
+use crate::model::rule::Rule;
+use crate::model::stats::{
+    Counter, InterfaceStats, LastLoss, PeerCounters, PeerStats, Reason, RuleStats, Stats, TapCounters,
+};
 use crate::model::{Code, Error, Result};
 
 impl From<IfaceStats> for TapCounters {
@@ -81,13 +84,15 @@ impl Instance {
     /// All counters, and what they do not account for. Read until they agree, or a few times under traffic that does not
     /// pause.
     pub fn stats(&self) -> Result<Stats> {
-        for _ in 1..ATTEMPTS {
-            let (stats, agree) = self.read()?;
-            if agree {
-                return Ok(stats);
+        let mut attempts = 1;
+        let mut stats = loop {
+            match self.read()? {
+                (_, false) if attempts < ATTEMPTS => attempts += 1,
+                (stats, _) => break stats,
             }
-        }
-        Ok(self.read()?.0)
+        };
+        self.read_rules(&mut stats)?;
+        Ok(stats)
     }
 
     /// One reading, and whether the peers were asked for just the copies that the taps had asked for.
@@ -157,6 +162,20 @@ impl Instance {
         Ok(())
     }
 
+    fn read_rules(&self, stats: &mut Stats) -> Result<()> {
+        let rules = self.rules()?;
+        let slots: Vec<u32> = rules.slots().map(|(_, slot)| slot).collect();
+        let counters = self.rule_counters.read(self.bank(), &slots)?;
+        let row = |(rule, matched): (&Rule, Counter)| RuleStats {
+            id: rule.id,
+            priority: rule.priority,
+            action: rule.action,
+            matched,
+        };
+        stats.rules = rules.set.rules.iter().zip(counters).map(row).collect();
+        Ok(())
+    }
+
     /// The latest loss of a peer's slot since it was given to the peer.
     pub fn last_loss(&self, slot: u32) -> Result<Option<LastLoss>> {
         let now = boot_time_ns()?;
@@ -184,6 +203,7 @@ impl Instance {
                 self.if_base.set(index, &IfaceStats::zeroed())?;
             }
         }
+        self.rule_counters.clear(bank)?;
         for (bucket, iface) in self.interfaces()? {
             if let Some(device) = self.device(iface.ifindex)? {
                 self.begin_device_counters(bucket, &device);

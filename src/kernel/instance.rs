@@ -11,6 +11,7 @@ use super::maps::{CpuTable, Grace, MappedTable, Table};
 use super::netlink::Netlink;
 use super::pins::{Access, Lock, Place};
 use super::programs;
+use super::rules::RuleCounters;
 use super::stage::{self, Stage};
 use crate::model::interface::{Direction, Mode, ModeChoice, Order};
 use crate::model::{Code, Error, Result};
@@ -49,6 +50,7 @@ pub struct Instance {
     pub(super) if_base: Table<IfaceStats>,
     pub(super) peer_base: Table<RawPeerStats>,
     pub(super) losses: CpuTable<Loss>,
+    pub(super) rule_counters: RuleCounters,
     pub(super) grace: Grace,
     pub(super) netlink: Netlink,
     /// A tap may still count for an interface whose slot is free.
@@ -119,6 +121,7 @@ impl Instance {
             if_base: Table::open(&place.pin("ebm_if_base"))?,
             peer_base: Table::open(&place.pin("ebm_peer_base"))?,
             losses: CpuTable::open(&place.pin("ebm_losses"))?,
+            rule_counters: RuleCounters::open(place)?,
             grace: Grace::open(&place.pin("ebm_grace"), &place.pin("ebm_grace_inner"))?,
             netlink: open_netlink()?,
             slots_in_doubt: Cell::new(true),

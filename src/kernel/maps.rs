@@ -8,14 +8,15 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use nix::sys::mman::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 
 use super::abi::{Pod, Sum};
 use super::programs::{self, bpf_error};
 use crate::model::{Code, Error, Result};
 
-fn open(path: &Path) -> Result<MapHandle> {
+/// The map pinned here.
+pub(super) fn open(path: &Path) -> Result<MapHandle> {
     // libbpf-rs does not tell the error number; this does.
     if programs::open_pin(path)?.is_none() {
         return Err(damaged(path, "it is missing"));
@@ -23,7 +24,7 @@ fn open(path: &Path) -> Result<MapHandle> {
     MapHandle::from_pinned_path(path).map_err(|error| bpf_error(format!("open the map {}", path.display()), &error))
 }
 
-fn damaged(path: &Path, what: &str) -> Error {
+pub(super) fn damaged(path: &Path, what: &str) -> Error {
     Error::new(Code::Damaged, format!("the pinned map {} is damaged: {what}", path.display()))
         .hint("remove this instance with ebmirror unpin --force, and set it up again")
 }
@@ -33,6 +34,17 @@ fn check<T>(map: &MapHandle, path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(damaged(path, &format!("values of {} bytes instead of {}", map.value_size(), size_of::<T>())))
+}
+
+/// A new map whose keys are numbers.
+pub(super) fn create(name: &str, kind: MapType, value: usize, elements: usize, flags: u32) -> Result<MapHandle> {
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        map_flags: flags,
+        ..Default::default()
+    };
+    MapHandle::create(kind, Some(name), 4, value as u32, elements as u32, &options)
+        .map_err(|error| bpf_error(format!("make the map {name}"), &error))
 }
 
 /// An array map of `T`.
@@ -47,6 +59,11 @@ impl<T: Pod> Table<T> {
         let map = open(path)?;
         check::<T>(&map, path)?;
         Ok(Table { map, of: PhantomData })
+    }
+
+    /// This map, whose values must be of `T`'s size.
+    pub fn of(map: MapHandle) -> Self {
+        Table { map, of: PhantomData }
     }
 
     /// The element, which must be below the map's size.
@@ -123,8 +140,12 @@ pub struct MappedTable<T> {
 impl<T: Pod> MappedTable<T> {
     /// The map pinned here.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = open(path)?;
-        check::<T>(&map, path)?;
+        Self::of(&open(path)?, path)
+    }
+
+    /// This map; `path` is for messages.
+    pub fn of(map: &MapHandle, path: &Path) -> Result<Self> {
+        check::<T>(map, path)?;
         let elements = map.max_entries() as usize;
         let length = NonZeroUsize::new(elements * size_of::<T>()).ok_or_else(|| damaged(path, "it is empty"))?;
         // SAFETY: a new shared mapping of the map's own memory; the kernel rounds its length up to pages.

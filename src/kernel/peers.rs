@@ -1,8 +1,10 @@
 //! The peers of an instance. Every change is built under the free generation and takes effect by one store; a packet
 //! sees the old set or the new one.
 
-use super::abi::{self, Config, PEERS, Pod, RawPeer};
+use super::abi::{self, Config, Meta, PEERS, Pod, RawPeer};
+use super::generation::next;
 use super::instance::Instance;
+use super::rules::{Change, check_in_use};
 use crate::model::peer::{Peer, PeerName};
 use crate::model::{Code, Error, Result};
 
@@ -32,21 +34,22 @@ impl Instance {
 
     /// Makes these the peers. The lock must be held for writing.
     pub fn replace_peers(&self, wanted: &Slots) -> Result<()> {
-        let now = self.generation();
-        let free = 1 - now;
-        // Whoever changed the set last may have died right after it: programs that read the free generation may still run.
-        self.grace.wait()?;
+        let rules = self.rules()?;
+        check_in_use(&rules.set, wanted)?;
+        self.commit(wanted, &Change { rules, compiled: None })
+    }
 
-        let mut meta = self.meta()?;
+    /// Writes these peers into the free generation.
+    pub(super) fn write_peers(&self, free: u32, wanted: &Slots, meta: &mut Meta) -> Result<()> {
         for (slot, peer) in (0u32..).zip(wanted) {
-            let old = self.peers.get(self.peer_index(now, slot))?;
+            let old = self.peers.get(self.peer_index(1 - free, slot))?;
             let raw = match peer {
                 None => RawPeer::zeroed(),
                 // Unchanged: the same version, so that the next-hop cache stays good.
                 Some(peer) if old.version != 0 && abi::raw_peer(peer, old.version).bytes() == old.bytes() => old,
                 Some(peer) => {
                     let version = meta.next_version;
-                    meta.next_version = version.wrapping_add(1).max(1);
+                    meta.next_version = next(version);
                     if old.version == 0 {
                         self.begin_peer_counters(slot)?;
                     }
@@ -55,15 +58,12 @@ impl Instance {
             };
             self.peers.set(self.peer_index(free, slot), &raw)?;
         }
-        self.set_meta(&meta)?;
-        self.config.set(free, &config_of(wanted))?;
-        self.activate(free, self.bank());
         Ok(())
     }
 }
 
 /// The groups of these peers, in the order of their first members. A peer without a group is a group of its own.
-fn config_of(slots: &Slots) -> Config {
+pub(super) fn config_of(slots: &Slots) -> Config {
     let peers = || slots.iter().enumerate().filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)));
     let mut config = Config::zeroed();
     for (slot, peer) in peers() {

@@ -67,6 +67,22 @@ pub fn unpin(path: &Path) -> Result<()> {
     }
 }
 
+/// Puts the object in the place of what is pinned here; None: nothing.
+pub fn replace_pin(fd: Option<BorrowedFd<'_>>, path: &Path) -> Result<()> {
+    unpin(path)?;
+    fd.map_or(Ok(()), |fd| pin(fd, path))
+}
+
+/// The kernel's number of a map.
+pub fn map_id(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: an all-zero bpf_map_info is what the call asks for.
+    let mut info: libbpf_sys::bpf_map_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libbpf_sys::bpf_map_info>() as u32;
+    // SAFETY: info is `length` bytes.
+    result(unsafe { libbpf_sys::bpf_map_get_info_by_fd(fd.as_raw_fd(), &mut info, &mut length) })?;
+    Ok(info.id)
+}
+
 /// A program as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {

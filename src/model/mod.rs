@@ -9,6 +9,7 @@ pub mod interface;
 pub mod number;
 pub mod peer;
 pub mod rate;
+pub mod rule;
 pub mod stats;
 #[cfg(test)]
 mod testing;

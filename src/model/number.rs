@@ -3,13 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A number with a range, such as a VNI.
 macro_rules! bounded {
     ($(#[$doc:meta])* $name:ident($inner:ty), $what:literal, $min:literal..=$max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name($inner);
 
@@ -49,6 +50,12 @@ macro_rules! bounded {
             }
         }
 
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                u32::deserialize(deserializer).and_then(|number| Self::try_from(number).map_err(D::Error::custom))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -85,6 +92,25 @@ bounded!(
     /// How much of a frame is kept: from its first MAC byte on, VLAN tags included. 64 bytes hold the headers down to TCP.
     SnapLen(u32), "snap length", 64..=65_535
 );
+bounded!(
+    /// The place of a rule among the others: lower ones come first.
+    Priority(u16), "priority", 0..=65_535
+);
+bounded!(
+    /// The number of a rule, which no other rule ever gets.
+    RuleId(u32), "rule ID", 1..=4_294_967_295_i128
+);
+
+impl Default for Priority {
+    fn default() -> Self {
+        Priority(100)
+    }
+}
+
+impl RuleId {
+    /// The first.
+    pub const FIRST: RuleId = RuleId(1);
+}
 
 impl Port {
     /// The port that IANA gave to VXLAN.
@@ -153,6 +179,15 @@ mod tests {
                 ("64k", "is no snap length"),
             ],
         );
+    }
+
+    #[test]
+    fn rules_are_counted_from_one() {
+        round_trip::<RuleId>(
+            &["1", "4294967295"],
+            &[("0", "rule ID 0 is too small"), ("4294967296", "too large"), ("a", "\"a\" is no rule ID")],
+        );
+        round_trip::<Priority>(&["0", "65535"], &[("65536", "too large: 0 to 65535"), ("-1", "too small")]);
     }
 
     #[test]

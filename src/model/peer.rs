@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use super::address::UnicastAddr;
 pub use super::number::{Dscp, GreKey, Port, Session, SnapLen, Ttl, Vni};
@@ -39,6 +39,12 @@ impl FromStr for PeerName {
             ));
         }
         Ok(PeerName(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

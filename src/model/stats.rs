@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::interface::{Direction, InterfaceName};
 use super::peer::PeerName;
+use super::rule::{Action, Priority, RuleId};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -179,6 +180,19 @@ impl PeerCounters {
     }
 }
 
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleStats {
+    /// Its number.
+    pub id: RuleId,
+    /// Its place among the others.
+    pub priority: Priority,
+    /// What becomes of the frames.
+    pub action: Action,
+    /// Frames that it was the first to match, sampled or not.
+    pub matched: Counter,
+}
+
 /// The latest loss of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LastLoss {
@@ -195,8 +209,8 @@ pub struct Stats {
     pub interfaces: Vec<InterfaceStats>,
     /// The peers.
     pub peers: Vec<PeerStats>,
-    /// What rules matched; there are no rules in this version.
-    pub rules: Vec<()>,
+    /// The rules, in the order in which they are asked.
+    pub rules: Vec<RuleStats>,
     /// Copies that deleted peers had been asked for.
     pub retired: Counter,
     /// What interfaces that are attached no more had counted.

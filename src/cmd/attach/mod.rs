@@ -115,6 +115,8 @@ pub fn run(args: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
 /// Attaches them in order; on an error those that were attached here are detached again, in reverse.
 pub(super) fn attach_all(instance: &Instance, links: &[Link], request: &Request) -> Result<bool> {
     let mut changed = !instance.reap()?.is_empty();
+    // A device that was made anew has another number, which the rules' tables do not know.
+    changed |= instance.renew_rules()?;
     let mut fresh = Vec::new();
     for link in links {
         let known = instance.is_attached(link.ifindex);

@@ -8,6 +8,7 @@ use crate::kernel::instance::{Found, Instance, open_netlink};
 use crate::kernel::netlink::Link;
 use crate::kernel::peers::{Slots, check_names, find, free_slot};
 use crate::kernel::pins::Access;
+use crate::kernel::rules::check_in_use;
 use crate::kernel::stage;
 use crate::model::interface::ModeChoice;
 use crate::model::peer::{Peer, PeerName};
@@ -79,6 +80,7 @@ pub fn set(args: &Set, ctx: &Ctx) -> Result<Box<dyn Report>> {
     }
     let changed = new != old;
     slots[slot] = Some(new.clone());
+    check_in_use(&instance.rules()?.set, &slots)?;
     if changed && !ctx.dry_run {
         collector::resolve(&netlink, &new)?;
         instance.replace_peers(&slots)?;
@@ -99,6 +101,7 @@ pub fn del(args: &Del, ctx: &Ctx) -> Result<Box<dyn Report>> {
         let slot = find(&slots, name).ok_or_else(|| no_peer(name))?;
         gone.extend(slots[slot].take());
     }
+    check_in_use(&instance.rules()?.set, &slots)?;
     if !ctx.dry_run {
         instance.replace_peers(&slots)?;
     }

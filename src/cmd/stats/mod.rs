@@ -21,7 +21,7 @@ const COUNTERS: &str = "Each counter has packets and bytes, in the unit of the o
 Interfaces:
   seen      every frame; seen = own + skipped + selected
   own       copies of this host's own, which are never mirrored again
-  skipped   frames that nobody wanted: there was no peer
+  skipped   frames that nobody wanted: there was no peer, or the rules skip them
   selected  frames to be mirrored; selected = cloned + lost
   cloned    frames of which a copy reached the stage
   lost      frames that could not be copied
@@ -32,6 +32,8 @@ Peers:
   truncated of these, the ones that were cut
   lost      copies that did not leave, by reason: no_route, no_neighbour (no answer), too_big (does
             not fit the path), rate, forwarding_off, no_room, loop, stage_full, no_memory
+Rules:
+  matched   frames of which it is the first rule that they match, also those that --sample leaves out
 retired     what deleted peers had been asked for
 unaccounted packets that these sums do not account for: 0 when idle";
 
@@ -160,6 +162,16 @@ impl Report for Counters {
                 cells
             }),
         );
+        if !stats.rules.is_empty() {
+            text += "\n";
+            text += &table(
+                &[">rule", ">priority", "action", ">matched", ">bytes"],
+                stats.rules.iter().map(|row| {
+                    let (id, priority, matched) = (row.id.to_string(), row.priority.to_string(), row.matched);
+                    vec![id, priority, row.action.to_string(), packets(&matched), matched.bytes.to_string()]
+                }),
+            );
+        }
         if let Some(rates) = &self.rates {
             text += "\n";
             text += &table(

@@ -1,5 +1,6 @@
 //! `stats --watch`: the counters again and again, and how fast they grow.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::cmd::Ctx;
 use crate::kernel::interrupt::Interrupt;
 use crate::model::interface::{Direction, InterfaceName};
 use crate::model::peer::PeerName;
+use crate::model::rule::RuleId;
 use crate::model::stats::{Counter, Stats};
 use crate::model::{Error, Result};
 use crate::output::{JsonStyle, Report};
@@ -40,12 +42,13 @@ pub(super) struct Rate {
     pub(super) bits_per_second: f64,
 }
 
-/// Whose rate: frames seen by an interface, copies sent to a peer.
+/// Whose rate: frames seen by an interface, copies sent to a peer, frames that match a rule.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Of {
     Interface { interface: InterfaceName, direction: Direction },
     Peer { peer: PeerName },
+    Rule { rule: RuleId },
 }
 
 impl fmt::Display for Of {
@@ -53,6 +56,7 @@ impl fmt::Display for Of {
         match self {
             Of::Interface { interface, direction } => write!(f, "{interface} {direction}"),
             Of::Peer { peer } => peer.fmt(f),
+            Of::Rule { rule } => write!(f, "rule {rule}"),
         }
     }
 }
@@ -104,7 +108,9 @@ fn rates(before: &Stats, now: &Stats, seconds: f64) -> Vec<Rate> {
         let old = before.peers.iter().find(|old| old.peer == row.peer);
         rate(Of::Peer { peer: row.peer.clone() }, old.map(|old| old.counters.sent), row.counters.sent)
     });
-    interfaces.chain(peers).collect()
+    let old: HashMap<RuleId, Counter> = before.rules.iter().map(|row| (row.id, row.matched)).collect();
+    let rules = now.rules.iter().map(|row| rate(Of::Rule { rule: row.id }, old.get(&row.id).copied(), row.matched));
+    interfaces.chain(peers).chain(rules).collect()
 }
 
 /// Nothing more to say: the reader is gone.

@@ -1,0 +1,169 @@
+//! Rules -> tables: each rule's expression is read and lowered, and all of them become one set of trees.
+
+use super::entry::Entry;
+use super::field::Field;
+use super::lower::{self, ENTRIES_MAX, LowerError};
+use super::table::Tables;
+use super::tree::{self, BuildError};
+use crate::model::expression::{Expression, Test};
+use crate::model::interface::InterfaceName;
+use crate::model::rule::{Rule, RuleId};
+use crate::model::{Code, Error};
+
+/// What the tables look at. The rest of a frame's key need not be filled in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// MAC addresses.
+    pub mac: bool,
+    /// The frame's length.
+    pub length: bool,
+    /// IP and ARP addresses.
+    pub addresses: bool,
+    /// Ports, ICMP's type and code, and the bytes behind the IPv4 header.
+    pub ports: bool,
+    /// TCP's flags.
+    pub tcp_flags: bool,
+    /// Interface and direction.
+    pub interface: bool,
+}
+
+/// A compiled rule set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// The trees; a rank is the place of a rule among those that were compiled.
+    pub tables: Tables,
+    /// What they look at.
+    pub uses: Uses,
+}
+
+/// Why rules cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileError {
+    /// The rule whose fault it is; None: all together.
+    pub rule: Option<RuleId>,
+    /// What is wrong.
+    pub error: Error,
+}
+
+impl From<CompileError> for Error {
+    fn from(found: CompileError) -> Error {
+        match found.rule {
+            Some(id) => Error { message: format!("rule {id}: {}", found.error.message), ..found.error },
+            None => found.error,
+        }
+    }
+}
+
+/// Compiles rules that stand in the order in which they are asked. `interface` tells the number of a device.
+pub fn compile(rules: &[Rule], interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Compiled, CompileError> {
+    let lowered = rules
+        .iter()
+        .map(|rule| entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error }));
+    let entries = lowered.collect::<Result<Vec<_>, _>>()?;
+    if entries.is_empty() {
+        return Ok(Compiled::default());
+    }
+    let tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
+    Ok(Compiled { uses: uses(&tables), tables })
+}
+
+/// The entries of a rule's expression.
+fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Vec<Entry>, Error> {
+    if text.is_empty() {
+        return Ok(vec![Entry::default()]);
+    }
+    let expression: Expression = text.parse().map_err(|error: String| Error::usage(error))?;
+    lower::lower(&expression, interface, ENTRIES_MAX).map_err(|error| not_lowered(&expression, &error))
+}
+
+fn not_lowered(expression: &Expression, error: &LowerError) -> Error {
+    let named = |code: Code| Error::new(code, format!("{expression}: {error}"));
+    match error {
+        LowerError::UnknownInterface(name) => no_interface(name),
+        LowerError::TooMany(_) => {
+            named(Code::Conflict).hint("ebmirror filter explain shows what an expression becomes")
+        }
+        LowerError::TooManyVlans | LowerError::EtherType(_) => {
+            named(Code::Usage).hint("man ebmirror-filter-add lists what is covered")
+        }
+    }
+}
+
+/// The error for a device that is not there.
+pub fn no_interface(name: &InterfaceName) -> Error {
+    Error::new(Code::NotFound, format!("there is no interface {name} in this network namespace"))
+        .hint("ip link lists them; -n NS looks in another namespace")
+}
+
+fn too_large(error: &BuildError) -> Error {
+    Error::new(Code::Conflict, error.to_string())
+        .hint("fewer rules, or simpler ones: ebmirror filter explain shows what an expression becomes")
+}
+
+/// The interfaces that an expression names.
+pub fn interfaces(expression: &Expression) -> Vec<&InterfaceName> {
+    match expression {
+        Expression::Test(Test::Interface(name)) => vec![name],
+        Expression::Test(_) => Vec::new(),
+        Expression::Not(inner) => interfaces(inner),
+        Expression::And(left, right) | Expression::Or(left, right) => [interfaces(left), interfaces(right)].concat(),
+    }
+}
+
+fn uses(tables: &Tables) -> Uses {
+    let mut uses = Uses::default();
+    for node in &tables.nodes {
+        match node.field {
+            Field::DIRECTION | Field::INTERFACE => uses.interface = true,
+            Field::LENGTH => uses.length = true,
+            Field::DST_MAC_HIGH | Field::DST_MAC_LOW | Field::SRC_MAC_HIGH | Field::SRC_MAC_LOW => uses.mac = true,
+            field => match field.view_word() {
+                Some(4..=11) => uses.addresses = true,
+                Some(12 | 13 | 15) => uses.ports = true,
+                Some(14) => uses.tcp_flags = true,
+                _ => {}
+            },
+        }
+    }
+    uses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::field::ViewField;
+    use super::super::table::{Node, Target};
+    use super::*;
+
+    #[test]
+    fn what_no_node_looks_at_is_not_used() {
+        let uses_of = |fields: &[Field]| {
+            let node = |field: &Field| Node {
+                field: *field,
+                low: 0,
+                high: 1,
+                yes: Target::End(Some(0)),
+                no: Target::End(None),
+            };
+            uses(&Tables { nodes: fields.iter().map(node).collect(), ..Tables::default() })
+        };
+        let view = |field| [Field::view(2, field)];
+        let none = Uses::default();
+        for (fields, expected) in [
+            (&[][..], none),
+            (&[Field::CAPTURED], none),
+            (&view(ViewField::EtherType), none),
+            (&view(ViewField::Vlan), none),
+            (&view(ViewField::Protocol), none),
+            (&view(ViewField::Fragment), none),
+            (&view(ViewField::Src0), Uses { addresses: true, ..none }),
+            (&view(ViewField::Dst3), Uses { addresses: true, ..none }),
+            (&view(ViewField::SrcPort), Uses { ports: true, ..none }),
+            (&view(ViewField::Transport), Uses { ports: true, ..none }),
+            (&[Field::tcp_flag(1, 7)], Uses { tcp_flags: true, ..none }),
+            (&[Field::DIRECTION], Uses { interface: true, ..none }),
+            (&[Field::LENGTH, Field::SRC_MAC_LOW], Uses { length: true, mac: true, ..none }),
+        ] {
+            assert_eq!(uses_of(fields), expected, "{fields:?}");
+        }
+    }
+}

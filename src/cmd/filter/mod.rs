@@ -1,0 +1,48 @@
+//! `ebmirror filter`: the rules.
+
+mod add;
+mod change;
+mod del;
+mod file;
+mod flags;
+mod help;
+mod list;
+mod options;
+mod report;
+mod set;
+
+use super::Ctx;
+use crate::model::Result;
+use crate::output::Report;
+
+/// The subcommands of `filter`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Add a rule, or all rules of a file; prints the ID
+    Add(add::Args),
+    /// Change a rule; takes effect at once
+    Set(set::Args),
+    /// Delete rules
+    #[command(visible_alias = "rm")]
+    Del(del::Args),
+    /// List the rules in the order in which they are asked
+    #[command(visible_alias = "show", after_help = help::LIST)]
+    List,
+    /// Delete all rules; the default stays
+    Flush,
+    /// Say what becomes of frames that no rule matches
+    #[command(after_help = help::DEFAULT)]
+    Default(del::DefaultArgs),
+}
+
+/// Runs a subcommand of `filter`. What can be told from the arguments alone comes first.
+pub fn run(command: &Command, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
+    match command {
+        Command::Add(args) => add::run(&args.wanted()?, &ctx()?),
+        Command::Set(args) => set::run(args.id, &args.rule.parts()?, &ctx()?),
+        Command::Del(args) => del::run(args, &ctx()?),
+        Command::List => list::run(&ctx()?),
+        Command::Flush => del::flush(&ctx()?),
+        Command::Default(args) => del::default(args, &ctx()?),
+    }
+}
