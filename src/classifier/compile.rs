@@ -72,7 +72,7 @@ fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Res
     if text.is_empty() {
         return Ok(vec![Entry::default()]);
     }
-    let expression: Expression = text.parse().map_err(|error: String| Error::usage(error))?;
+    let expression: Expression = text.parse().map_err(Error::from)?;
     lower::lower(&expression, interface, ENTRIES_MAX).map_err(|error| not_lowered(&expression, &error))
 }
 

@@ -125,10 +125,10 @@ pub(in crate::kernel) fn describe(
     set_roots(config, &compiled.tables.roots);
 }
 
-/// A map with the nodes. None when there are none.
+/// A map with the nodes. None when there is no tree; one without a node must be in a table as well to be asked.
 pub(in crate::kernel) fn new_table(compiled: &Compiled) -> Result<Option<NewTable>> {
     let nodes = &compiled.tables.nodes;
-    if nodes.is_empty() {
+    if compiled.tables.roots.is_empty() {
         return Ok(None);
     }
     let size = TableSize::of(nodes.len()).ok_or_else(|| {
