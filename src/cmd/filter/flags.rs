@@ -24,8 +24,7 @@ impl Flags {
 
     /// These and the expression, joined by `and`. None when there is neither.
     pub(super) fn and(&self, text: &str) -> Result<Option<Expression>> {
-        let written =
-            if text.is_empty() { None } else { Some(text.parse().map_err(Error::from)?) };
+        let written = if text.is_empty() { None } else { Some(text.parse().map_err(Error::from)?) };
         let flags =
             self.iface.as_ref().map(|name| Expression::Test(crate::model::expression::Test::Interface(name.clone())));
         Ok(match (flags, written) {
