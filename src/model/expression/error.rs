@@ -32,6 +32,11 @@ impl ParseError {
         ParseError { message, hint: hint.into(), column }
     }
 
+    /// What is wrong with all of it, and the remedy.
+    pub(super) fn whole(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        ParseError { message: problem.into(), hint: hint.into(), column: 1 }
+    }
+
     /// One line that names the token and points at it.
     pub fn message(&self) -> &str {
         &self.message

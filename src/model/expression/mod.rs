@@ -4,6 +4,7 @@
 mod arithmetic;
 mod display;
 mod error;
+pub mod flags;
 mod lexer;
 mod names;
 mod parser;

@@ -110,6 +110,11 @@ pub(super) fn ether_type(name: &str) -> Option<u16> {
     in_table(ETHER_TYPES, name)
 }
 
+/// The name of an Ethernet type.
+pub(super) fn ether_type_name(number: u16) -> Option<&'static str> {
+    ETHER_TYPES.iter().find(|(_, value)| *value == number).map(|(name, _)| *name)
+}
+
 #[rustfmt::skip]
 const ETHER_TYPES: &[(&str, u16)] = &[
     ("ip", 0x0800), ("arp", 0x0806), ("rarp", 0x8035), ("ip6", 0x86dd), ("loopback", 0x9000),

@@ -10,6 +10,9 @@ use super::{Expression, Family, MAX_DEPTH, MAX_LENGTH, MAX_VLANS, Relation, Side
 
 const CONTINUE: &str = "join tests with and, or, not: tcp port 80 and not net 10.0.0.0/8";
 
+const VLANS: &str =
+    "each vlan, wherever it stands, moves all that is behind it by four bytes; alternatives go into rules of their own";
+
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
     tokens: Vec<Token>,
@@ -59,26 +62,44 @@ impl FromStr for Expression {
         let operand = parser.operand(None, Place::Free)?;
         let expression = parser.rest(operand)?.expression;
         match parser.kind() {
-            Kind::End => fits(text, expression),
+            Kind::End => expression.checked(),
             Kind::Symbol(")") => Err(parser.wrong("\")\" has no partner", "leave it out, or write ( in front")),
             _ => Err(parser.unexpected("\"and\" or \"or\" is missing in front of", CONTINUE)),
         }
     }
 }
 
-/// What is printed of an expression must be one that can be read.
-fn fits(text: &str, expression: Expression) -> Result<Expression, ParseError> {
-    let wrong = |problem: String, hint: &str| Err(ParseError::new(text, text.len(), text.len(), problem, hint));
-    if depth(&expression) > MAX_DEPTH {
-        let problem = format!("with all its parentheses written, the expression is nested more than {MAX_DEPTH} deep");
-        return wrong(problem, "group its alternatives, or split it into several rules");
+impl Expression {
+    /// The expression, if what is printed of it can be read: `FromStr` has asked that of what it returns; what is put together of
+    /// several expressions may be too large.
+    pub fn checked(self) -> Result<Expression, ParseError> {
+        if vlans(&self) > MAX_VLANS {
+            return Err(ParseError::whole(
+                format!("\"vlan\" stands in the expression more than {MAX_VLANS} times"),
+                VLANS,
+            ));
+        }
+        if depth(&self) > MAX_DEPTH {
+            let problem =
+                format!("with all its parentheses written, the expression is nested more than {MAX_DEPTH} deep");
+            return Err(ParseError::whole(problem, "group its alternatives, or split it into several rules"));
+        }
+        match self.to_string().len() {
+            length if length > MAX_LENGTH => {
+                let problem =
+                    format!("with all its words written, the expression has {length} bytes, more than {MAX_LENGTH}");
+                Err(ParseError::whole(problem, "split it into several rules"))
+            }
+            _ => Ok(self),
+        }
     }
-    match expression.to_string().len() {
-        length if length > MAX_LENGTH => wrong(
-            format!("with all its words written, the expression has {length} bytes, more than {MAX_LENGTH}"),
-            "split it into several rules",
-        ),
-        _ => Ok(expression),
+}
+
+fn vlans(expression: &Expression) -> usize {
+    match expression {
+        Expression::Test(test) => usize::from(matches!(test, Test::Vlan(_))),
+        Expression::Not(of) => vlans(of),
+        Expression::And(a, b) | Expression::Or(a, b) => vlans(a) + vlans(b),
     }
 }
 
@@ -420,8 +441,8 @@ impl Parser<'_> {
     fn vlan(&mut self, begin: usize) -> Result<Test, ParseError> {
         self.vlans += 1;
         if self.vlans > MAX_VLANS {
-            let hint = "each vlan, wherever it stands, moves all that is behind it by four bytes; alternatives go into rules of their own";
-            return Err(self.wrong_at(begin, begin, format!("\"vlan\" stands here more than {MAX_VLANS} times"), hint));
+            let problem = format!("\"vlan\" stands in the expression more than {MAX_VLANS} times");
+            return Err(self.wrong_at(begin, begin, problem, VLANS));
         }
         let mut open = 0;
         while matches!(self.kind(), Kind::Symbol("(")) {
