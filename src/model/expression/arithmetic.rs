@@ -77,8 +77,11 @@ impl Parser<'_> {
             left = match (left, self.one()?) {
                 (Value::Number(a), Value::Number(b)) => Value::Number(a & b),
                 // Of a byte, no more than eight bits count.
-                (Value::TcpFlags(mask), Value::Number(number)) | (Value::Number(number), Value::TcpFlags(mask)) => {
-                    Value::TcpFlags(mask & number as u8)
+                (Value::TcpFlags(mask), Value::Number(number)) => Value::TcpFlags(mask & number as u8),
+                (Value::Number(_), Value::TcpFlags(_)) => {
+                    // libpcap 1.10 then forgets to ask whether the packet is TCP: nobody can mean that.
+                    let hint = "write the field first, as in tcp[tcpflags] & tcp-syn != 0: behind a number libpcap reads it of any packet";
+                    return Err(self.wrong_at(at, at, "ebmirror does not cover a number in front of \"&\"", hint));
                 }
                 _ => {
                     let hint = "write a mask for TCP's flags alone, and compare the other fields as they are";

@@ -57,6 +57,15 @@ impl FromStr for Expression {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let tokens = tokens(text)?;
+        if tokens.len() == 1 {
+            return Err(ParseError::new(
+                text,
+                0,
+                text.len(),
+                "the expression is empty",
+                "write one: tcp port 80 and not net 10.0.0.0/8",
+            ));
+        }
         let partners = partners(&tokens);
         let mut parser = Parser { text, tokens, partners, at: 0, depth: 0, vlans: 0 };
         let operand = parser.operand(None, Place::Free)?;
@@ -254,6 +263,12 @@ impl Parser<'_> {
                 Ok(Operand { expression: Expression::Test(test), words, form })
             }
             Kind::Symbol("-") => Err(self.uncovered(self.at, self.at, "write numbers without a sign")),
+            Kind::Keyword(keyword)
+                if words.is_some_and(|words| words.what == What::Proto) && place == Place::Behind =>
+            {
+                let hint = format!("write a backslash in front of a name that is one: \\{keyword}");
+                Err(self.wrong(format!("\"{keyword}\" is a word of the language, not a name"), &hint))
+            }
             _ if place == Place::Behind => Err(self.unexpected(
                 "a value is missing in front of",
                 "write it behind its word: host 10.0.0.1, port 80, proto 6",

@@ -99,6 +99,11 @@ impl Parser<'_> {
             Kind::Number(_) => {
                 "write port, proto or net in front of it; it takes no words from before parentheses or another test"
             }
+            Kind::Name(name) if name == "ipv6" => "write ip6",
+            Kind::Name(name) if name == "ipv4" => "write ip",
+            Kind::Name(name) if name == "icmpv6" => "write icmp6",
+            Kind::Name(name) if name == "vxlan" => "write udp port 4789, which is all of VXLAN",
+            Kind::Name(name) if names::keyword(name).is_some() => "leave out the backslash",
             Kind::Name(name) if services::port(name).is_some() => "write port in front of it",
             Kind::Name(name) if names::keyword(&name.to_ascii_lowercase()).is_some() => {
                 "write the words of the language in lower case"
