@@ -24,9 +24,9 @@ use super::table::{NODES_MAX, Root, STEPS_MAX, TREES_MAX, Tables};
 /// Why there are no tables for these rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// They would have this many nodes.
+    /// They would have this many nodes or more.
     TooLarge {
-        /// More than NODES_MAX.
+        /// More than NODES_MAX, or as many as there were when it was clear that it would be more.
         nodes: usize,
     },
     /// A frame's way could be this long.
@@ -39,8 +39,8 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BuildError::TooLarge { nodes } => {
-                write!(f, "the rules need {nodes} table entries, at most {NODES_MAX} are possible")
+            BuildError::TooLarge { .. } => {
+                write!(f, "the rules need more than {NODES_MAX} table nodes")
             }
             BuildError::TooDeep { steps } => {
                 write!(
@@ -57,22 +57,45 @@ impl std::error::Error for BuildError {}
 /// The tables of these rules: the entries of each, by rank.
 pub fn build(rules: &[Vec<Entry>]) -> Result<Tables, BuildError> {
     let boxes = Boxes::new(rules);
+    // Few sets need the other way: such where each entry lies on many others in all fields.
+    several(&boxes).or_else(|error| one(&boxes).map_err(|_| error))
+}
+
+/// Trees by the fields that tell entries apart.
+fn several(boxes: &Boxes) -> Result<Tables, BuildError> {
     let mut nodes = Nodes::default();
     let mut roots = Vec::new();
     let mut rest: Vec<u32> = (0..boxes.len()).collect();
     while !rest.is_empty() {
-        let last = roots.len() + 1 == TREES_MAX;
-        let (taken, out) = if last { (rest, vec![]) } else { share::take(&boxes, &rest) };
-        let rank = boxes.rank(taken[0]);
-        let mut pass = Pass::new(&boxes, taken.len(), last);
-        let target = pass.run(&taken, &mut nodes);
-        roots.push(Root { target, rank });
-        rest = pass.into_out();
-        rest.extend(out);
-        rest.sort_unstable();
-        if nodes.len() > NODES_MAX {
-            return Err(BuildError::TooLarge { nodes: nodes.len() });
+        let before = nodes.len();
+        if let Some(target) = Pass::trial(boxes, rest.len()).run(&rest, &mut nodes) {
+            roots.push(Root { target, rank: boxes.rank(rest[0]) });
+            break;
         }
+        nodes.truncate(before);
+        let (taken, out) = if roots.len() + 1 < TREES_MAX { share::take(boxes, &rest) } else { (rest, vec![]) };
+        let Some(target) = Pass::of_all(boxes, taken.len()).run(&taken, &mut nodes) else { break };
+        roots.push(Root { target, rank: boxes.rank(taken[0]) });
+        rest = out;
+    }
+    finish(nodes, roots)
+}
+
+/// One tree, whatever is copied.
+fn one(boxes: &Boxes) -> Result<Tables, BuildError> {
+    let rest: Vec<u32> = (0..boxes.len()).collect();
+    let mut nodes = Nodes::default();
+    let target = Pass::single(boxes).run(&rest, &mut nodes);
+    let root = target.map(|target| Root { target, rank: rest.first().map_or(0, |first| boxes.rank(*first)) });
+    if root.is_none() {
+        return Err(BuildError::TooLarge { nodes: nodes.len() });
+    }
+    finish(nodes, root.into_iter().collect())
+}
+
+fn finish(nodes: Nodes, mut roots: Vec<Root>) -> Result<Tables, BuildError> {
+    if nodes.len() > NODES_MAX {
+        return Err(BuildError::TooLarge { nodes: nodes.len() });
     }
     roots.sort_by_key(|root| root.rank);
     let steps = nodes.steps(&roots);

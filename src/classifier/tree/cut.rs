@@ -4,7 +4,7 @@ use super::boxes::{Boxes, Limit, divides};
 use crate::classifier::entry::Range;
 
 /// Entries that are looked at to find the cut; of more, a sample.
-const SAMPLE: usize = 192;
+const SAMPLE: usize = 96;
 /// The first entries, among which one is looked for that most of the space lies in.
 const FRONT: usize = 8;
 /// The part of the space that such a one has at least.
@@ -24,11 +24,54 @@ pub fn sides(cut: &Limit, limit: Option<&Limit>, bound: Range) -> Sides {
     Sides { yes: low <= cut.high && cut.low <= high, no: low < cut.low || cut.high < high }
 }
 
+/// Where keys lie that were within the bound, and now are in the cut, or are not.
+pub fn halves(cut: &Limit, bound: Range) -> (Range, Range) {
+    let no = if cut.low <= bound.low {
+        Range::new(cut.high + 1, bound.high)
+    } else if cut.high >= bound.high {
+        Range::new(bound.low, cut.low - 1)
+    } else {
+        // What is on both sides of it is not one range.
+        bound
+    };
+    (Range::new(cut.low.max(bound.low), cut.high.min(bound.high)), no)
+}
+
+/// A range of an entry of a sample. Ranges are compared by where they begin.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Piece {
+    low: u32,
+    high: u32,
+    /// The ends of all ranges of the entry that are within the bounds: what has to be decided about it yet.
+    weight: u32,
+    /// The place of the entry in the sample, when this is all that has to be decided about it; else NOWHERE.
+    place: u32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+/// The same, compared by where they end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    high: u32,
+    weight: u32,
+    /// 1 where its low end is within the bound.
+    low_inside: u32,
+    /// The place of the first entry that ends here or later, has its low end not within the bound and nothing else to decide.
+    place: u32,
+}
+
 /// Ranges of one field in a sample.
 #[derive(Default)]
 struct Column {
-    ranges: Vec<(u32, u32)>,
-    highs: Vec<u32>,
+    pieces: Vec<Piece>,
+    ends: Vec<End>,
+}
+
+/// All of a sample.
+struct Sample {
+    count: usize,
+    weight: u32,
 }
 
 /// Looks for cuts; keeps its memory between them.
@@ -85,114 +128,171 @@ impl Cutter {
         best
     }
 
-    /// The comparison that leaves the fewest entries on its two sides.
+    /// The comparison that leaves the least to decide on its two sides.
     pub fn best(&mut self, boxes: &Boxes, list: &[u32], bounds: &[Range]) -> Option<Limit> {
-        let count = self.sample(boxes, list, bounds);
-        let all = count as f64;
+        let sample = self.sample(boxes, list, bounds);
         let mut best = None;
         let mut least = f64::INFINITY;
         for field in std::mem::take(&mut self.used) {
             let bound = bounds[field as usize];
             let column = &mut self.columns[field as usize];
-            if column.ranges.len() * 64 >= count {
-                if let Some((cost, high)) = column.threshold(all, bound) {
-                    if cost < least {
-                        (least, best) = (cost, Some(Limit { field, low: 0, high }));
-                    }
-                }
-                if let Some((cost, low, high)) = column.usual(all, bound) {
+            if column.pieces.len() * 64 >= sample.count {
+                column.pieces.sort_unstable();
+                let threshold = column.threshold(&sample, bound).map(|(cost, high)| (cost, 0, high));
+                for (cost, low, high) in threshold.into_iter().chain(column.usual(&sample, bound)) {
                     if cost < least {
                         (least, best) = (cost, Some(Limit { field, low, high }));
                     }
                 }
             }
-            column.ranges.clear();
+            column.pieces.clear();
         }
         best
     }
 
-    /// Collects the ranges that are not decided yet, by field. Returns the number of entries looked at.
-    fn sample(&mut self, boxes: &Boxes, list: &[u32], bounds: &[Range]) -> usize {
+    /// Collects the ranges that are not decided yet, by field.
+    fn sample(&mut self, boxes: &Boxes, list: &[u32], bounds: &[Range]) -> Sample {
         let count = list.len().min(SAMPLE);
-        for at in 0..count {
+        let mut all = 0;
+        for place in 0..count {
             let at = if count == list.len() {
-                at
+                place
             } else {
                 // Anywhere in the sample's share: rules have several entries, and a fixed step could meet the same one of each.
                 self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let (from, to) = (at * list.len() / count, (at + 1) * list.len() / count);
+                let (from, to) = (place * list.len() / count, (place + 1) * list.len() / count);
                 from + (self.seed >> 8) as usize % (to - from)
             };
-            for limit in boxes.limits(list[at]) {
-                if !limit.has(bounds[limit.field as usize]) {
-                    let column = &mut self.columns[limit.field as usize];
-                    if column.ranges.is_empty() {
-                        self.used.push(limit.field);
-                    }
-                    column.ranges.push((limit.low, limit.high));
+            let limits = boxes.limits(list[at]);
+            let open = limits.iter().filter(|limit| !limit.has(bounds[limit.field as usize]));
+            let (mut weight, mut fields) = (0, 0);
+            for limit in open.clone() {
+                let bound = bounds[limit.field as usize];
+                weight += u32::from(bound.low < limit.low) + u32::from(limit.high < bound.high);
+                fields += 1;
+            }
+            all += weight;
+            let place = if fields == 1 { place as u32 } else { NOWHERE };
+            for limit in open {
+                let column = &mut self.columns[limit.field as usize];
+                if column.pieces.is_empty() {
+                    self.used.push(limit.field);
                 }
+                column.pieces.push(Piece { low: limit.low, high: limit.high, weight, place });
             }
         }
-        count
+        Sample { count, weight: all }
+    }
+}
+
+impl Sample {
+    /// What is left of a side's weight when the entry at this place is the last one there.
+    fn until(&self, weight: u32, place: u32) -> f64 {
+        let part = (f64::from(place) + 1.0) / self.count as f64;
+        f64::from(weight) * part.min(1.0)
+    }
+
+    /// The cost of these sides. 1.0 is that of not cutting at all.
+    fn cost(&self, yes: f64, no: f64) -> f64 {
+        (yes * yes + no * no) / (f64::from(self.weight) * f64::from(self.weight))
     }
 }
 
 impl Column {
-    /// The value up to which values are best told from larger ones, and the cost of that, for so many entries. 1.0 is the
-    /// cost of not cutting at all.
-    fn threshold(&mut self, all: f64, bound: Range) -> Option<(f64, u32)> {
-        self.ranges.sort_unstable();
-        self.highs.clear();
-        self.highs.extend(self.ranges.iter().map(|(_, high)| *high));
-        self.highs.sort_unstable();
-        let any = all - self.ranges.len() as f64;
-        let count = self.ranges.len();
-        let (mut lows, mut ends) = (0, 0);
+    /// The value up to which values are best told from larger ones, and the cost of that. The pieces are sorted.
+    fn threshold(&mut self, sample: &Sample, bound: Range) -> Option<(f64, u32)> {
+        let count = self.pieces.len();
+        self.ends.clear();
+        self.ends.extend(self.pieces.iter().map(|piece| {
+            let all = piece.low <= bound.low;
+            let place = if all { piece.place } else { NOWHERE };
+            End { high: piece.high, weight: piece.weight, low_inside: u32::from(!all), place }
+        }));
+        self.ends.sort_unstable();
+        let mut first = NOWHERE;
+        for end in self.ends.iter_mut().rev() {
+            first = first.min(end.place);
+            end.place = first;
+        }
+        let here: u32 = self.pieces.iter().map(|piece| piece.weight).sum();
+        let any = sample.weight - here;
+
+        // Of the pieces that begin on the left: how many, their weight, low ends and high ends within the bound. Of those that end
+        // there as well: the same.
+        let (mut begun, mut left, mut lows, mut highs) = (0, 0, 0, 0);
+        let (mut ended, mut gone, mut lows_gone, mut highs_gone) = (0, 0, 0, 0);
+        let mut first_right = NOWHERE;
         let mut best: Option<(f64, u32)> = None;
-        // Cuts are before a range's lowest value or behind its highest, from the lowest cut on.
-        while lows < count || ends < count {
-            let before = self.ranges.get(lows).map(|(low, _)| u64::from(*low));
-            let behind = self.highs.get(ends).map(|high| u64::from(*high) + 1);
+        while begun < count || ended < count {
+            let before = self.pieces.get(begun).map(|piece| u64::from(piece.low));
+            let behind = self.ends.get(ended).map(|end| u64::from(end.high) + 1);
+            // The first value on the right.
             let next = match (before, behind) {
                 (Some(before), Some(behind)) => before.min(behind),
                 (one, other) => one.or(other)?,
             };
-            // `next` is the first value on the right.
-            while ends < count && u64::from(self.highs[ends]) < next {
-                ends += 1;
+            while let Some(end) = self.ends.get(ended)
+                && u64::from(end.high) < next
+            {
+                ended += 1;
+                gone += end.weight;
+                lows_gone += end.low_inside;
+                highs_gone += u32::from(end.high < bound.high);
             }
             if next > u64::from(bound.low) && next <= u64::from(bound.high) {
-                let left = any + lows as f64;
-                let right = any + (count - ends) as f64;
-                let cost = (left * left + right * right) / (all * all);
+                // Of those that lie on both sides, the left has not the high end and the right has not the low end.
+                let left = any + left - (highs - highs_gone);
+                let right = any + here - gone - (lows - lows_gone);
+                let first_left = self.ends.get(ended).map_or(NOWHERE, |end| end.place);
+                // One that begins right here lies on the right wholly.
+                let mut at = begun;
+                while let Some(piece) = self.pieces.get(at)
+                    && u64::from(piece.low) == next
+                {
+                    if piece.high >= bound.high {
+                        first_right = first_right.min(piece.place);
+                    }
+                    at += 1;
+                }
+                let cost = sample.cost(sample.until(left, first_left), sample.until(right, first_right));
                 if best.is_none_or(|(least, _)| cost < least) {
                     best = Some((cost, (next - 1) as u32));
                 }
             }
-            while lows < count && u64::from(self.ranges[lows].0) == next {
-                lows += 1;
+            while let Some(piece) = self.pieces.get(begun)
+                && u64::from(piece.low) == next
+            {
+                begun += 1;
+                left += piece.weight;
+                lows += u32::from(piece.low > bound.low);
+                highs += u32::from(piece.high < bound.high);
+                if piece.high >= bound.high {
+                    first_right = first_right.min(piece.place);
+                }
             }
         }
         best
     }
 
-    /// The most usual range, where it is one of many entries, and the cost of comparing with it. The ranges are sorted.
-    fn usual(&self, all: f64, bound: Range) -> Option<(f64, u32, u32)> {
-        let most = self.ranges.chunk_by(|one, other| one == other).max_by_key(|run| run.len())?;
-        if (most.len() as f64) < all / 8.0 {
+    /// The most usual range, where it is one of many entries, and the cost of comparing with it. The pieces are sorted.
+    fn usual(&self, sample: &Sample, bound: Range) -> Option<(f64, u32, u32)> {
+        let same = |one: &Piece, other: &Piece| (one.low, one.high) == (other.low, other.high);
+        let most = self.pieces.chunk_by(same).max_by_key(|run| run.len())?;
+        if most.len() * 8 < sample.count {
             return None;
         }
-        let (low, high) = most[0];
+        let (low, high) = (most[0].low, most[0].high);
         let cut = Limit { field: 0, low, high };
-        let (mut yes, mut no) = (0.0, 0.0);
-        for (low, high) in &self.ranges {
-            let sides = sides(&cut, Some(&Limit { field: 0, low: *low, high: *high }), bound);
-            yes += f64::from(u8::from(sides.yes));
-            no += f64::from(u8::from(sides.no));
+        let (bound_yes, bound_no) = halves(&cut, bound);
+        let ends = |piece: &Piece, bound: Range| u32::from(bound.low < piece.low) + u32::from(piece.high < bound.high);
+        let any = sample.weight - self.pieces.iter().map(|piece| piece.weight).sum::<u32>();
+        let (mut yes, mut no) = (any, any);
+        for piece in &self.pieces {
+            let sides = sides(&cut, Some(&Limit { field: 0, low: piece.low, high: piece.high }), bound);
+            let others = piece.weight - ends(piece, bound);
+            yes += if sides.yes { others + ends(piece, bound_yes) } else { 0 };
+            no += if sides.no { others + ends(piece, bound_no) } else { 0 };
         }
-        let any = all - self.ranges.len() as f64;
-        let (yes, no): (f64, f64) = (yes + any, no + any);
-        // It decides the range for all on its side, which saves a comparison later.
-        Some((0.95 * (yes * yes + no * no) / (all * all), low, high))
+        Some((sample.cost(yes.into(), no.into()), low, high))
     }
 }

@@ -1,23 +1,63 @@
 //! The nodes of all trees: each distinct one once, children before parents; and at last in the order of the walk.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::classifier::table::{Node, Root, Tables, Target};
 
 /// Nodes of a line of the processor's cache.
 const LINE: usize = 4;
 
+/// A hash of a node: fast, as no one chooses nodes to make them collide but by choosing rules.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value as u64);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
 /// The nodes so far. Those that a node leads to are before it.
 #[derive(Default)]
 pub struct Nodes {
     nodes: Vec<Node>,
-    numbers: HashMap<Node, u32>,
+    numbers: HashMap<Node, u32, BuildHasherDefault<Mix>>,
 }
 
 impl Nodes {
     /// The number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Leaves as many of the first ones.
+    pub fn truncate(&mut self, count: usize) {
+        for node in self.nodes.drain(count..) {
+            self.numbers.remove(&node);
+        }
     }
 
     /// Where the way of this node begins: at the same node that is there already, or behind it, where both ways are the same.

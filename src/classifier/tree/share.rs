@@ -9,9 +9,9 @@ use super::boxes::Boxes;
 /// As few as this are never divided.
 const FEW: usize = 16;
 /// Copies that cuts by one field may make of an entry, on average.
-const COPIES: usize = 4;
+const COPIES: usize = 32;
 /// And that many in all trees of any size.
-const COPIES_FREE: usize = 1 << 13;
+const COPIES_FREE: usize = 1 << 15;
 
 /// The entries for the next tree, and the rest, both sorted.
 pub fn take(boxes: &Boxes, list: &[u32]) -> (Vec<u32>, Vec<u32>) {
@@ -53,14 +53,13 @@ impl Cells {
             return None;
         }
         let place = |value: u64| edges.partition_point(|edge| *edge <= value);
+        // Entries that do not look at the field would be everywhere.
         let mut spans: Vec<(usize, usize, u32)> = list
             .iter()
-            .map(|entry| match boxes.limit(*entry, field) {
-                Some(limit) => {
-                    let (from, to) = (place(limit.low.into()), place(limit.high.into()));
-                    (to - from + 1, from, *entry)
-                }
-                None => (edges.len() + 1, 0, *entry),
+            .filter_map(|entry| {
+                let limit = boxes.limit(*entry, field)?;
+                let (from, to) = (place(limit.low.into()), place(limit.high.into()));
+                Some((to - from + 1, from, *entry))
             })
             .collect();
         spans.sort_unstable();
