@@ -21,6 +21,9 @@ use nodes::Nodes;
 use super::entry::Entry;
 use super::table::{NODES_MAX, Root, STEPS_MAX, TREES_MAX, Tables};
 
+/// Entries of a leaf of a single tree: the larger, the fewer copies.
+const LEAVES: [usize; 3] = [3, 24, 96];
+
 /// Why there are no tables for these rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildError {
@@ -54,53 +57,68 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
+/// How large tables may be.
+#[derive(Clone, Copy)]
+struct Most {
+    nodes: usize,
+    steps: usize,
+}
+
 /// The tables of these rules: the entries of each, by rank.
 pub fn build(rules: &[Vec<Entry>]) -> Result<Tables, BuildError> {
+    build_within(rules, Most { nodes: NODES_MAX, steps: STEPS_MAX })
+}
+
+fn build_within(rules: &[Vec<Entry>], most: Most) -> Result<Tables, BuildError> {
     let boxes = Boxes::new(rules);
     // Few sets need the other way: such where each entry lies on many others in all fields.
-    several(&boxes).or_else(|error| one(&boxes).map_err(|_| error))
+    several(&boxes, most).or_else(|error| LEAVES.iter().find_map(|few| one(&boxes, *few, most).ok()).ok_or(error))
 }
 
 /// Trees by the fields that tell entries apart.
-fn several(boxes: &Boxes) -> Result<Tables, BuildError> {
+fn several(boxes: &Boxes, most: Most) -> Result<Tables, BuildError> {
     let mut nodes = Nodes::default();
     let mut roots = Vec::new();
     let mut rest: Vec<u32> = (0..boxes.len()).collect();
     while !rest.is_empty() {
         let before = nodes.len();
-        if let Some(target) = Pass::trial(boxes, rest.len()).run(&rest, &mut nodes) {
+        if let Some(target) = Pass::trial(boxes, rest.len(), most.nodes).run(&rest, &mut nodes) {
             roots.push(Root { target, rank: boxes.rank(rest[0]) });
             break;
         }
         nodes.truncate(before);
         let (taken, out) = if roots.len() + 1 < TREES_MAX { share::take(boxes, &rest) } else { (rest, vec![]) };
-        let Some(target) = Pass::of_all(boxes, taken.len()).run(&taken, &mut nodes) else { break };
+        let Some(target) = Pass::of_all(boxes, taken.len(), most.nodes).run(&taken, &mut nodes) else {
+            return Err(BuildError::TooLarge { nodes: nodes.len() });
+        };
         roots.push(Root { target, rank: boxes.rank(taken[0]) });
         rest = out;
     }
-    finish(nodes, roots)
+    finish(nodes, roots, most)
 }
 
 /// One tree, whatever is copied.
-fn one(boxes: &Boxes) -> Result<Tables, BuildError> {
+fn one(boxes: &Boxes, few: usize, most: Most) -> Result<Tables, BuildError> {
     let rest: Vec<u32> = (0..boxes.len()).collect();
     let mut nodes = Nodes::default();
-    let target = Pass::single(boxes).run(&rest, &mut nodes);
-    let root = target.map(|target| Root { target, rank: rest.first().map_or(0, |first| boxes.rank(*first)) });
-    if root.is_none() {
+    let Some(target) = Pass::single(boxes, few, most.nodes).run(&rest, &mut nodes) else {
         return Err(BuildError::TooLarge { nodes: nodes.len() });
-    }
-    finish(nodes, root.into_iter().collect())
+    };
+    let roots = rest.first().map(|first| Root { target, rank: boxes.rank(*first) });
+    finish(nodes, roots.into_iter().collect(), most)
 }
 
-fn finish(nodes: Nodes, mut roots: Vec<Root>) -> Result<Tables, BuildError> {
-    if nodes.len() > NODES_MAX {
+fn finish(nodes: Nodes, mut roots: Vec<Root>, most: Most) -> Result<Tables, BuildError> {
+    if nodes.len() > most.nodes {
         return Err(BuildError::TooLarge { nodes: nodes.len() });
     }
     roots.sort_by_key(|root| root.rank);
     let steps = nodes.steps(&roots);
-    if steps > STEPS_MAX {
+    if steps > most.steps {
         return Err(BuildError::TooDeep { steps });
     }
     Ok(nodes.into_tables(roots))
 }
+
+#[cfg(test)]
+mod tests;

@@ -443,3 +443,88 @@ pub fn rules(mix: Mix, count: usize, seed: u64) -> Vec<Rule5> {
     }
     rules
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_the_same_for_the_same_seed_and_different_from_each_other() {
+        for mix in Mix::ALL {
+            let set = rules(mix, 2_000, 5);
+            assert_eq!(set, rules(mix, 2_000, 5));
+            assert_ne!(set, rules(mix, 2_000, 6));
+            assert_eq!(set.iter().collect::<HashSet<_>>().len(), 2_000, "{}", mix.name());
+            assert!(set.iter().all(|rule| !rule.expression().is_empty() && !rule.entries().is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_rule_is_an_expression() {
+        let any = Rule5 { src: (0, 0), dst: (0, 0), sport: ANY_PORT, dport: ANY_PORT, protocol: None };
+        for (rule, text) in [
+            (
+                Rule5 { src: (0x0a01_0000, 16), dst: (0x0a02_0300, 24), dport: (80, 80), protocol: Some(6), ..any },
+                "tcp and src net 10.1.0.0/16 and dst net 10.2.3.0/24 and dst port 80",
+            ),
+            (
+                Rule5 { src: (0xc000_0201, 32), sport: (1024, 65_535), ..any },
+                "src host 192.0.2.1 and src portrange 1024-65535",
+            ),
+            (Rule5 { dst: (0x0a00_0000, 8), protocol: Some(47), ..any }, "ip proto 47 and dst net 10.0.0.0/8"),
+            (Rule5 { dst: (0x0a00_0001, 32), protocol: Some(1), ..any }, "icmp and dst host 10.0.0.1"),
+        ] {
+            assert_eq!(rule.expression(), text);
+        }
+    }
+
+    #[test]
+    fn rules_entries_and_packets_agree() {
+        let mut random = Random::new(9);
+        for mix in Mix::ALL {
+            let set = rules(mix, 300, 2);
+            for rule in &set {
+                let entries = rule.entries();
+                let matches = |packet: &Packet5| entries.iter().any(|entry| entry.matches(&packet.key()));
+                for _ in 0..5 {
+                    let packet = rule.packet(&mut random);
+                    assert!(rule.matches(&packet) && matches(&packet), "{} {packet:?}", rule.expression());
+                }
+                for other in &set[..20] {
+                    let packet = other.packet(&mut random);
+                    assert_eq!(rule.matches(&packet), matches(&packet), "{} {packet:?}", rule.expression());
+                }
+            }
+            for near in [true, false] {
+                let packet = miss(&set, near, &mut random).unwrap();
+                assert!(!set.iter().any(|rule| rule.matches(&packet)));
+            }
+        }
+    }
+
+    #[test]
+    fn mixes_are_what_they_are_named_after() {
+        let share = |mix, is: fn(&Rule5) -> bool| rules(mix, 4_000, 3).iter().filter(|rule| is(rule)).count() / 40;
+        let any_src = |rule: &Rule5| rule.src.1 == 0;
+        let exact_dport = |rule: &Rule5| rule.dport.0 == rule.dport.1;
+        let any_sport = |rule: &Rule5| rule.sport == ANY_PORT;
+        assert!((5..20).contains(&share(Mix::Acl, any_src)), "{}", share(Mix::Acl, any_src));
+        assert!((30..50).contains(&share(Mix::Fw, any_src)), "{}", share(Mix::Fw, any_src));
+        assert!((45..70).contains(&share(Mix::Acl, exact_dport)), "{}", share(Mix::Acl, exact_dport));
+        assert!(share(Mix::Acl, any_sport) > 90 && share(Mix::Fw, any_sport) < 75);
+    }
+
+    #[test]
+    fn zipf_picks_the_first_most_often() {
+        let (zipf, mut random) = (Zipf::new(1_000), Random::new(1));
+        let mut counts = vec![0; 1_000];
+        for _ in 0..100_000 {
+            counts[zipf.pick(&mut random)] += 1;
+        }
+        // 1 / H(1000) = 13.4 % is the first's share.
+        assert!((12_000..15_000).contains(&counts[0]), "{}", counts[0]);
+        assert!((6_000..7_500).contains(&counts[1]), "{}", counts[1]);
+        assert!(counts[500..].iter().sum::<i32>() > 5_000);
+    }
+}

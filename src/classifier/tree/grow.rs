@@ -6,7 +6,7 @@ use super::leaf;
 use super::nodes::Nodes;
 use crate::classifier::entry::Range;
 use crate::classifier::field::Field;
-use crate::classifier::table::{NODES_MAX, Node, Target};
+use crate::classifier::table::{Node, Target};
 
 /// Entries that are not cut any further.
 const FEW: usize = 3;
@@ -25,33 +25,37 @@ pub struct Pass<'a> {
     cutter: Cutter,
     /// Where the keys lie that come here, by field.
     bounds: Vec<Range>,
+    /// Entries that are not cut any further.
+    few: usize,
     /// Entries that the leaves may have in all.
     room: usize,
     /// Whether there is no tree rather than one with fewer cuts, where that is too small.
     strict: bool,
     /// Entries that the leaves have.
     placed: usize,
+    /// Nodes that there may be in all trees.
+    most: usize,
 }
 
 impl<'a> Pass<'a> {
-    fn new(boxes: &'a Boxes, room: usize, strict: bool) -> Pass<'a> {
+    fn new(boxes: &'a Boxes, room: usize, strict: bool, most: usize) -> Pass<'a> {
         let bounds = boxes.fields().iter().map(|field| Range::new(0, Field::max(*field))).collect();
-        Pass { boxes, cutter: Cutter::new(boxes), bounds, room, strict, placed: 0 }
+        Pass { boxes, cutter: Cutter::new(boxes), bounds, few: FEW, room, strict, placed: 0, most }
     }
 
     /// One that tries whether so many entries fit in a tree without many copies.
-    pub fn trial(boxes: &'a Boxes, count: usize) -> Pass<'a> {
-        Pass::new(boxes, count + COPIES_FREE, true)
+    pub fn trial(boxes: &'a Boxes, count: usize, most: usize) -> Pass<'a> {
+        Pass::new(boxes, count + COPIES_FREE, true, most)
     }
 
     /// One that makes a tree of so many entries, whatever they are.
-    pub fn of_all(boxes: &'a Boxes, count: usize) -> Pass<'a> {
-        Pass::new(boxes, 16 * count + 2 * COPIES_FREE, false)
+    pub fn of_all(boxes: &'a Boxes, count: usize, most: usize) -> Pass<'a> {
+        Pass::new(boxes, 16 * count + 2 * COPIES_FREE, false, most)
     }
 
     /// One that makes a tree as large as it may be.
-    pub fn single(boxes: &'a Boxes) -> Pass<'a> {
-        Pass::new(boxes, NODES_MAX, true)
+    pub fn single(boxes: &'a Boxes, few: usize, most: usize) -> Pass<'a> {
+        Pass { few, ..Pass::new(boxes, most, true, most) }
     }
 
     /// Makes the tree of these entries. None when they do not fit.
@@ -95,7 +99,7 @@ impl<'a> Pass<'a> {
 
     /// The next cut, and how many of the way are wide ones then.
     fn cut(&mut self, list: &[u32], room: usize, cuts: u32, wide: u32) -> Option<(Limit, u32)> {
-        if list.len() <= FEW || (room < list.len() && !self.strict) || cuts > CUTS {
+        if list.len() <= self.few || (room < list.len() && !self.strict) || cuts > CUTS {
             return None;
         }
         if cuts <= 3 && list.len() > SOME {
@@ -129,7 +133,7 @@ impl<'a> Pass<'a> {
 
     fn leaf(&mut self, list: &[u32], nodes: &mut Nodes) -> Option<Target> {
         self.placed += list.len();
-        if (self.strict && self.placed > self.room) || nodes.len() > NODES_MAX {
+        if (self.strict && self.placed > self.room) || nodes.len() > self.most {
             return None;
         }
         Some(leaf::chain(self.boxes, list, &self.bounds, nodes))
