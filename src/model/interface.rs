@@ -39,13 +39,22 @@ impl fmt::Display for InterfaceName {
 }
 
 /// The way of a frame through an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Received by the interface.
+    /// Received by the interface
     Ingress,
-    /// Sent by the interface.
+    /// Sent by the interface
     Egress,
+}
+
+impl FromStr for Direction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Direction as ValueEnum>::from_str(text, false)
+            .map_err(|_| format!("\"{text}\" is no direction: ingress or egress"))
+    }
 }
 
 impl Direction {

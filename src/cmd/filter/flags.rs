@@ -1,35 +1,74 @@
 //! Typed flags: shorthand for an expression.
 
-use crate::model::expression::Expression;
-use crate::model::interface::InterfaceName;
+use crate::model::expression::flags::{self, EtherType, IcmpType, Protocol, TcpFlags, VlanId};
+use crate::model::expression::{Expression, Mac, Net, Ports};
+use crate::model::interface::{Direction, InterfaceName};
 use crate::model::{Error, Result};
 
-/// STANDIN
-#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-pub(super) struct Flags {
-    /// Frames of this interface
-    #[arg(long, value_name = "IFACE")]
-    pub(super) iface: Option<InterfaceName>,
+macro_rules! flags {
+    ($($(#[doc = $doc:literal])* $option:literal $value:literal $field:ident: $type:ty,)*) => {
+        /// The flags as clap reads them.
+        #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+        #[command(next_help_heading = "What to match, joined by and, also with the expression")]
+        pub(super) struct Flags {$(
+            $(#[doc = $doc])*
+            #[arg(long = $option, value_name = $value)]
+            $field: Option<$type>,
+        )*}
+
+        impl Flags {
+            /// Takes one of these flags, given once with a value that is right; else None.
+            pub(super) fn quickly(&mut self, option: &str, value: &str) -> Option<()> {
+                match option.strip_prefix("--")? {
+                    $($option if self.$field.is_none() => self.$field = Some(value.parse().ok()?),)*
+                    _ => return None,
+                }
+                Some(())
+            }
+
+            fn model(&self) -> flags::Flags {
+                flags::Flags { $($field: self.$field.clone(),)* }
+            }
+        }
+    };
+}
+flags! {
+    /// Interface: ifname IFACE
+    "iface" "IFACE" iface: InterfaceName,
+    /// Way through the interface: inbound, outbound
+    "direction" "WAY" direction: Direction,
+    /// Ethernet type, by name or number: ether proto T
+    "ether-type" "T" ether_type: EtherType,
+    /// VLAN: vlan N
+    "vlan" "N" vlan: VlanId,
+    /// Source MAC address: ether src MAC
+    "src-mac" "MAC" src_mac: Mac,
+    /// Destination MAC address: ether dst MAC
+    "dst-mac" "MAC" dst_mac: Mac,
+    /// Protocol over IP, by name or number: tcp, proto P
+    "proto" "P" proto: Protocol,
+    /// Source address or network: src net CIDR
+    "src" "CIDR" src: Net,
+    /// Destination address or network: dst net CIDR
+    "dst" "CIDR" dst: Net,
+    /// Address or network of either side: net CIDR
+    "host" "CIDR" host: Net,
+    /// Source port, or range of them (8000-8100): src portrange PORTS
+    "sport" "PORTS" sport: Ports,
+    /// Destination port, or range of them: dst portrange PORTS
+    "dport" "PORTS" dport: Ports,
+    /// Port of either side, or range of them: portrange PORTS
+    "port" "PORTS" port: Ports,
+    /// TCP flags that are set, and with ! those that are not: syn,!ack
+    "tcp-flags" "F" tcp_flags: TcpFlags,
+    /// ICMP type, by name or number: icmp[icmptype] = N
+    "icmp-type" "N" icmp_type: IcmpType,
 }
 
 impl Flags {
-    /// Takes one of these flags, given once with a value that is right; else None.
-    pub(super) fn quickly(&mut self, option: &str, value: &str) -> Option<()> {
-        match option {
-            "--iface" if self.iface.is_none() => self.iface = Some(value.parse().ok()?),
-            _ => return None,
-        }
-        Some(())
-    }
-
     /// These and the expression, joined by `and`. None when there is neither.
     pub(super) fn and(&self, text: &str) -> Result<Option<Expression>> {
         let written = if text.is_empty() { None } else { Some(text.parse().map_err(Error::from)?) };
-        let flags =
-            self.iface.as_ref().map(|name| Expression::Test(crate::model::expression::Test::Interface(name.clone())));
-        Ok(match (flags, written) {
-            (Some(a), Some(b)) => Some(Expression::And(Box::new(a), Box::new(b))),
-            (a, b) => a.or(b),
-        })
+        Ok(flags::join(self.model().expression(), written))
     }
 }

@@ -6,6 +6,7 @@ mod del;
 mod file;
 mod flags;
 mod help;
+mod line;
 mod list;
 mod options;
 mod report;
