@@ -45,6 +45,9 @@ static __always_inline int probe_frame(struct __sk_buff *skb)
 	config = config_get(active);
 	if (!config)
 		return 1;
+	/* Kernels from 6.18 on want the whole IP header: without this a cut frame would be read where nothing was captured. */
+	if (skb->len > skb->cb[PROBE_IN_CAPTURED])
+		bpf_skb_change_tail(skb, skb->cb[PROBE_IN_CAPTURED] > ETH_HLEN ? skb->cb[PROBE_IN_CAPTURED] : ETH_HLEN, 0);
 	frame.uses = config->uses;
 	frame.views = config->views;
 	frame.length = skb->cb[PROBE_IN_LENGTH];
