@@ -18,8 +18,10 @@ export KERNEL_DEB
 
 # Captures to replay: a directory of pcap and pcapng files.
 PCAPS ?= tests/corpus
+# Filter expressions, one a line.
+EXPRESSIONS ?= tests/expressions.txt
 
-.PHONY: all build demo corpus test lint generate kernel install-build-needs install-test-needs clean
+.PHONY: all build demo corpus oracle test lint generate kernel install-build-needs install-test-needs clean
 
 all: build
 
@@ -32,6 +34,11 @@ demo: build
 # Every frame of the captures, both ways through a mirrored interface, compared; CORPUS_FLAGS as in `ebmirror corpus --help`.
 corpus: build
 	$(SUDO) target/release/ebmirror corpus $(CORPUS_FLAGS) -- "$(PCAPS)"
+
+# Which frames of the captures the expressions choose, in the kernel, compared with tcpdump -r, frame by frame.
+oracle: build
+	@tools/install-needs tcpdump:tcpdump
+	$(SUDO) target/release/ebmirror oracle -- "$(PCAPS)" "$(EXPRESSIONS)"
 
 # Root tests cannot be skipped: without root they fail.
 test: install-test-needs kernel lint

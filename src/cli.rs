@@ -88,6 +88,9 @@ pub enum Command {
     /// Replay captures through a mirrored interface, and compare each copy with its original
     #[command(hide = true)]
     Corpus(cmd::corpus::Args),
+    /// Compare what expressions choose of captures with what tcpdump chooses
+    #[command(hide = true)]
+    Oracle(cmd::oracle::Args),
     /// Print a completion script for a shell
     Completions(cmd::completions::Args),
     /// Write the manual pages and the completion scripts

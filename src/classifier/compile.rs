@@ -68,7 +68,7 @@ pub fn compile(rules: &[Rule], interface: &dyn Fn(&InterfaceName) -> Option<u32>
 }
 
 /// The entries of a rule's expression.
-fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Vec<Entry>, Error> {
+pub fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Vec<Entry>, Error> {
     if text.is_empty() {
         return Ok(vec![Entry::default()]);
     }

@@ -6,8 +6,10 @@ pub mod completions;
 pub mod corpus;
 pub mod demo;
 pub mod detach;
+mod failure;
 pub mod filter;
 pub mod generate;
+pub mod oracle;
 pub mod peer;
 pub mod pin;
 pub mod run;
@@ -16,7 +18,7 @@ pub mod status;
 pub mod unpin;
 pub mod usage;
 
-use serde::Serialize;
+pub use failure::failed;
 
 use crate::cli::{self, Cli, Command, Global};
 use crate::kernel::netlink::Link;
@@ -25,7 +27,7 @@ use crate::kernel::pins::Place;
 use crate::kernel::{features, instance, load};
 use crate::model::interface::InterfaceName;
 use crate::model::{Code, Error, Result};
-use crate::output::{JsonStyle, Printer, Report, document};
+use crate::output::{JsonStyle, Printer, Report};
 
 /// What every command needs: where the pins are, and how to print.
 pub struct Ctx {
@@ -76,37 +78,49 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
             peer::check(command)?;
             peer::run(command, &ctx()?)
         }
-        Command::Filter(command) => filter::run(command, ctx),
+        Command::Filter(command) => filter::run(command, &cli.global, ctx),
         Command::Run(args) => run::run(args, &ctx()?),
         Command::Stats(args) => {
             let plan = stats::watched(args)?;
             stats::run(args, plan, &ctx()?)
         }
         Command::Status(args) => status::run(args, &ctx()?, |text| as_typed(&cli.global, text)),
-        Command::Demo(_) if cli.global.dry_run => Err(Error::usage("demo has no dry run")
-            .hint("it changes nothing outside of namespaces of its own, which vanish with it")),
+        Command::Demo(_) if cli.global.dry_run => Err(no_dry_run("demo")),
         Command::Demo(args) => {
             check_capable()?;
             demo::run(args, &printer(&cli.global))
         }
-        Command::Corpus(_) if cli.global.dry_run => Err(Error::usage("corpus has no dry run")
-            .hint("it changes nothing outside of namespaces of its own, which vanish with it")),
+        Command::Corpus(_) if cli.global.dry_run => Err(no_dry_run("corpus")),
         Command::Corpus(args) => {
             check_capable()?;
             corpus::run(args)
+        }
+        Command::Oracle(args) => {
+            prepare(&cli.global)?;
+            oracle::run(args)
         }
         Command::Completions(args) => completions::run(args),
         Command::Generate(args) => generate::run(args),
     }
 }
 
-fn context(global: &Global) -> Result<Ctx> {
+fn no_dry_run(name: &str) -> Error {
+    Error::usage(format!("{name} has no dry run"))
+        .hint("it changes nothing outside of namespaces of its own, which vanish with it")
+}
+
+/// What a command that speaks to the kernel needs before anything else.
+fn prepare(global: &Global) -> Result<()> {
     if global.verbose {
         load::verbose_log();
     } else {
         load::quiet_log();
     }
-    check_capable()?;
+    check_capable()
+}
+
+fn context(global: &Global) -> Result<Ctx> {
+    prepare(global)?;
     if let Some(name) = &global.netns {
         enter(name)?;
     }
@@ -141,35 +155,6 @@ fn enter(name: &str) -> Result<()> {
             _ => new,
         }
     })
-}
-
-/// Reports an error, on stderr or as a document. Returns its exit code.
-pub fn failed(printer: &Printer, error: &Error) -> u8 {
-    if printer.json.is_some() {
-        // Where stdout is closed there is nobody to tell.
-        let _ = printer.print(&Failure { error });
-    } else {
-        printer.error(&error.message);
-        if let Some(hint) = &error.hint {
-            printer.hint(hint);
-        }
-    }
-    error.code.exit()
-}
-
-#[derive(Serialize)]
-struct Failure<'a> {
-    error: &'a Error,
-}
-
-impl Report for Failure<'_> {
-    fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
-        document("error", self, style)
-    }
-
-    fn text(&self) -> String {
-        self.error.to_string()
-    }
 }
 
 /// The devices of these names, all of them or an error that names the first that is missing.

@@ -74,7 +74,7 @@ fn keep(text: &str) {
     }
 }
 
-fn load_failed(error: &libbpf_rs::Error) -> Error {
+pub(super) fn load_failed(error: &libbpf_rs::Error) -> Error {
     let new = bpf_error("load the datapath into the kernel".to_owned(), error);
     let log = LOG.lock().map(|log| log.clone()).unwrap_or_default();
     if log.contains("BEGIN PROG LOAD LOG") {
@@ -94,16 +94,19 @@ fn load_failed(error: &libbpf_rs::Error) -> Error {
     }
 }
 
+/// Refuses where this process may not load programs.
+pub(super) fn check_may_load() -> Result<()> {
+    if features::may_load().map_err(|error| Error::io("read the capabilities of this process", &error))? {
+        return Ok(());
+    }
+    Err(Error::new(Code::Permission, "loading the datapath needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)")
+        .hint("run it with sudo; commands that find it loaded do without CAP_PERFMON"))
+}
+
 /// Loads programs and maps and pins them at `place`, which is locked; where maps are pinned already, the programs use
 /// those. Returns the hook that is to be used.
 pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
-    if !features::may_load().map_err(|error| Error::io("read the capabilities of this process", &error))? {
-        return Err(Error::new(
-            Code::Permission,
-            "loading the datapath needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)",
-        )
-        .hint("run it with sudo; commands that find it loaded do without CAP_PERFMON"));
-    }
+    check_may_load()?;
     let mut storage = MaybeUninit::uninit();
     let mut open = EbmirrorSkelBuilder::default().open(&mut storage).map_err(|error| load_failed(&error))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {

@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod netns;
 pub mod peers;
 pub mod pins;
+pub mod probe;
 pub mod programs;
 pub mod rules;
 mod skel;

@@ -71,26 +71,32 @@ impl Printer {
     /// A report on stdout; its warnings on stderr, those of a JSON document in the document alone. A reader that is gone
     /// is no error: false.
     pub fn print(&self, report: &dyn Report) -> io::Result<bool> {
-        let mut text = match self.json {
-            Some(style) => report.json(style)?,
-            None => report.text(),
-        };
         if self.json.is_none() {
             for warning in report.warnings() {
                 self.warn(warning);
             }
         }
+        let text = self.text_of(report)?;
         if text.is_empty() {
             return Ok(true);
-        }
-        if !text.ends_with('\n') {
-            text.push('\n');
         }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             other => other.map(|()| true),
         }
+    }
+
+    /// What stdout gets of a report, its last newline included: for commands that say so much that they collect it.
+    pub fn text_of(&self, report: &dyn Report) -> io::Result<String> {
+        let mut text = match self.json {
+            Some(style) => report.json(style)?,
+            None => report.text(),
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(text)
     }
 
     /// Before a report that replaces the one before, on a terminal.

@@ -33,13 +33,13 @@ pub(super) struct Reading {
 }
 
 /// A file, and how it is called in the report.
-pub(super) struct Capture {
-    name: String,
-    path: PathBuf,
+pub(in crate::cmd) struct Capture {
+    pub(in crate::cmd) name: String,
+    pub(in crate::cmd) path: PathBuf,
 }
 
 /// All files below a directory, in the order of their names; or this one file.
-pub(super) fn captures(place: &Path) -> Result<Vec<Capture>> {
+pub(in crate::cmd) fn captures(place: &Path) -> Result<Vec<Capture>> {
     let failed = |error: io::Error| {
         let error = Error::io(place.display(), &error);
         match error.code {

@@ -1,7 +1,7 @@
 //! `ebmirror corpus` (hidden; `make corpus`): replays all captures of a directory through a mirrored interface of a throw-away
 //! network, in both directions, and compares each copy with its original.
 
-mod files;
+pub(in crate::cmd) mod files;
 mod left_out;
 mod network;
 mod report;

@@ -3,6 +3,7 @@
 mod add;
 mod change;
 mod del;
+mod explain;
 mod file;
 mod flags;
 mod help;
@@ -11,8 +12,10 @@ mod list;
 mod options;
 mod report;
 mod set;
+pub(in crate::cmd) mod test;
 
 use super::Ctx;
+use crate::cli::Global;
 use crate::model::Result;
 use crate::output::Report;
 
@@ -34,10 +37,14 @@ pub enum Command {
     /// Say what becomes of frames that no rule matches
     #[command(after_help = help::DEFAULT)]
     Default(del::DefaultArgs),
+    /// Try the loaded rules, or one expression, on a capture, in the kernel: which rule each frame hits
+    Test(test::Args),
+    /// Show the table entries that an expression becomes
+    Explain(explain::Args),
 }
 
 /// Runs a subcommand of `filter`. What can be told from the arguments alone comes first.
-pub fn run(command: &Command, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
+pub fn run(command: &Command, global: &Global, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
     match command {
         Command::Add(args) => add::run(&args.wanted()?, &ctx()?),
         Command::Set(args) => set::run(args.id, &args.rule.parts()?, &ctx()?),
@@ -45,5 +52,7 @@ pub fn run(command: &Command, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<d
         Command::List => list::run(&ctx()?),
         Command::Flush => del::flush(&ctx()?),
         Command::Default(args) => del::default(args, &ctx()?),
+        Command::Test(args) => test::run(args, global, ctx),
+        Command::Explain(args) => explain::run(args),
     }
 }
