@@ -5,8 +5,6 @@
 
 #[path = "../benches/side_by_side/flow.rs"]
 mod flow;
-#[path = "../benches/side_by_side/random.rs"]
-mod random;
 #[path = "../benches/side_by_side/schedule.rs"]
 mod schedule;
 #[path = "../benches/side_by_side/statistics.rs"]
@@ -15,26 +13,26 @@ mod statistics;
 use std::collections::HashMap;
 
 use ebmirror::lab::checksum::checksum;
+use ebmirror::lab::classbench::Random;
 
-use self::flow::{Mix, ROW_BYTES, ROW_START, ROWS, strangers};
-use self::random::Random;
+use self::flow::{Mix, ROW_BYTES, ROW_START, ROWS, frame, row, strangers};
 use self::schedule::order;
 use self::statistics::{CONFIDENCE, estimate};
 
 #[test]
 fn a_frame_is_what_a_table_makes_of_another_one() {
     let [a, b] = [strangers(2)[0], strangers(2)[1]];
-    let mut frame = a.frame(60);
-    frame[ROW_START..ROW_START + ROW_BYTES].copy_from_slice(&b.row(60));
-    assert_eq!(frame, b.frame(60));
-    assert_eq!(checksum(&frame[14..34]), 0, "the header's checksum is right");
+    let mut made = frame(&a, 60);
+    made[ROW_START..ROW_START + ROW_BYTES].copy_from_slice(&row(&b, 60));
+    assert_eq!(made, frame(&b, 60));
+    assert_eq!(checksum(&made[14..34]), 0, "the header's checksum is right");
 }
 
 #[test]
 fn zipf_prefers_the_first_and_uniform_nobody() {
     let flows = strangers(1000);
-    let first = flows[0].row(60);
-    let count = |mix: Mix| mix.rows(&flows, 60, &mut Random::new(1)).iter().filter(|row| **row == first).count();
+    let first = row(&flows[0], 60);
+    let count = |mix: Mix| mix.rows(&flows, 60, &mut Random::new(1)).iter().filter(|other| **other == first).count();
     // The harmonic number of 1000 is 7.485.
     let expected = ROWS as f64 / 7.485;
     assert!((count(Mix::Zipf) as f64 - expected).abs() < expected / 10.0, "{}", count(Mix::Zipf));

@@ -1,10 +1,7 @@
 //! Flows, the frames that belong to them, and how often each of them comes.
 
-use std::net::Ipv4Addr;
-
 use ebmirror::lab::checksum::checksum;
-
-use super::random::Random;
+use ebmirror::lab::classbench::{Packet5, Random, Zipf};
 
 /// Nobody's: whoever gets a frame for it drops it at the first look.
 pub const NOBODY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xbe, 0xef];
@@ -21,54 +18,41 @@ const IPV4_BYTES: usize = 20;
 pub const ROW_START: usize = ETHERNET_BYTES + 8;
 const TTL: u8 = 64;
 
-pub const PROTOCOL_TCP: u8 = 6;
-pub const PROTOCOL_UDP: u8 = 17;
+pub const UDP: u8 = 17;
 
-/// What a rule of five fields looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
-    pub src: Ipv4Addr,
-    pub dst: Ipv4Addr,
-    pub protocol: u8,
-    pub sport: u16,
-    pub dport: u16,
+/// A frame of this length, at least 60, from a stranger to nobody, readable as UDP and as TCP.
+pub fn frame(packet: &Packet5, length: usize) -> Vec<u8> {
+    let mut frame = vec![0; length];
+    frame[0..6].copy_from_slice(&NOBODY_MAC);
+    frame[6..12].copy_from_slice(&SENDER_MAC);
+    let total = length - ETHERNET_BYTES;
+    let transport = total - IPV4_BYTES;
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&(total as u16).to_be_bytes());
+    frame[ROW_START..ROW_START + ROW_BYTES].copy_from_slice(&row(packet, length));
+    // UDP has its length where TCP has the first half of its sequence number; no checksum.
+    frame[38..40].copy_from_slice(&(transport as u16).to_be_bytes());
+    // TCP: a header of 20 bytes, ACK. In UDP this is payload.
+    frame[46..48].copy_from_slice(&[0x50, 0x10]);
+    frame
 }
 
-impl Flow {
-    /// A frame of this length, at least 60, from a stranger to nobody, readable as UDP and as TCP.
-    pub fn frame(&self, length: usize) -> Vec<u8> {
-        let mut frame = vec![0; length];
-        frame[0..6].copy_from_slice(&NOBODY_MAC);
-        frame[6..12].copy_from_slice(&SENDER_MAC);
-        let total = length - ETHERNET_BYTES;
-        let transport = total - IPV4_BYTES;
-        frame[12..14].copy_from_slice(&[0x08, 0x00]);
-        frame[14] = 0x45;
-        frame[16..18].copy_from_slice(&(total as u16).to_be_bytes());
-        frame[ROW_START..ROW_START + ROW_BYTES].copy_from_slice(&self.row(length));
-        // UDP has its length where TCP has the first half of its sequence number; no checksum.
-        frame[38..40].copy_from_slice(&(transport as u16).to_be_bytes());
-        // TCP: a header of 20 bytes, ACK. In UDP this is payload.
-        frame[46..48].copy_from_slice(&[0x50, 0x10]);
-        frame
-    }
-
-    /// What differs between the frames of one length: the bytes from the TTL to the destination port.
-    pub fn row(&self, length: usize) -> [u8; ROW_BYTES] {
-        let mut header = [0; IPV4_BYTES];
-        header[0] = 0x45;
-        header[2..4].copy_from_slice(&((length - ETHERNET_BYTES) as u16).to_be_bytes());
-        header[8..10].copy_from_slice(&[TTL, self.protocol]);
-        header[12..16].copy_from_slice(&self.src.octets());
-        header[16..20].copy_from_slice(&self.dst.octets());
-        let sum = checksum(&header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        let mut row = [0; ROW_BYTES];
-        row[..12].copy_from_slice(&header[8..]);
-        row[12..14].copy_from_slice(&self.sport.to_be_bytes());
-        row[14..16].copy_from_slice(&self.dport.to_be_bytes());
-        row
-    }
+/// What differs between the frames of one length: the bytes from the TTL to the destination port.
+pub fn row(packet: &Packet5, length: usize) -> [u8; ROW_BYTES] {
+    let mut header = [0; IPV4_BYTES];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&((length - ETHERNET_BYTES) as u16).to_be_bytes());
+    header[8..10].copy_from_slice(&[TTL, packet.protocol]);
+    header[12..16].copy_from_slice(&packet.src.to_be_bytes());
+    header[16..20].copy_from_slice(&packet.dst.to_be_bytes());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut row = [0; ROW_BYTES];
+    row[..12].copy_from_slice(&header[8..]);
+    row[12..14].copy_from_slice(&packet.sport.to_be_bytes());
+    row[14..16].copy_from_slice(&packet.dport.to_be_bytes());
+    row
 }
 
 /// How often each flow comes.
@@ -92,30 +76,22 @@ impl Mix {
     }
 
     /// A table of frames of one length, drawn from these flows.
-    pub fn rows(self, flows: &[Flow], length: usize, random: &mut Random) -> Vec<[u8; ROW_BYTES]> {
-        let mut below = Vec::with_capacity(flows.len());
-        let mut sum = 0.0;
-        for rank in 1..=flows.len() {
-            sum += match self {
-                Self::Zipf => 1.0 / rank as f64,
-                Self::Uniform => 1.0,
-            };
-            below.push(sum);
-        }
-        let draw = |random: &mut Random| {
-            let point = random.fraction() * sum;
-            flows[below.partition_point(|end| *end <= point).min(flows.len() - 1)].row(length)
+    pub fn rows(self, flows: &[Packet5], length: usize, random: &mut Random) -> Vec<[u8; ROW_BYTES]> {
+        let zipf = Zipf::new(flows.len());
+        let pick = |random: &mut Random| match self {
+            Self::Zipf => zipf.pick(random),
+            Self::Uniform => random.below(flows.len()),
         };
-        (0..ROWS).map(|_| draw(random)).collect()
+        (0..ROWS).map(|_| row(&flows[pick(random)], length)).collect()
     }
 }
 
 /// Flows between strangers, all different, for a mirror without rules.
-pub fn strangers(count: u32) -> Vec<Flow> {
-    let flow = |n: u32| Flow {
-        src: Ipv4Addr::from(0xc000_0200 | n & 0xff),
-        dst: Ipv4Addr::from(0xc633_6400 | n >> 8 & 0xff),
-        protocol: PROTOCOL_UDP,
+pub fn strangers(count: u32) -> Vec<Packet5> {
+    let flow = |n: u32| Packet5 {
+        src: 0xc000_0200 | n & 0xff,
+        dst: 0xc633_6400 | n >> 8 & 0xff,
+        protocol: UDP,
         sport: 1024 + (n % 60_000) as u16,
         dport: 5000,
     };

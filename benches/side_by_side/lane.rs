@@ -23,11 +23,14 @@ pub const UNDERLAY: &str = "eth1";
 pub const CLIENT: &str = "10.1.0.1";
 pub const HOST: &str = "10.1.0.2";
 const UNDERLAY_IP: &str = "10.2.0.1";
-pub const COLLECTOR: &str = "10.2.0.2";
-pub const VNI: u32 = 42;
-pub const VXLAN_PORT: u16 = 4789;
+const COLLECTOR: &str = "10.2.0.2";
+const VNI: u32 = 42;
+const VXLAN_PORT: u16 = 4789;
 /// The collector's own VXLAN receiver.
 const RECEIVER: &str = "vx0";
+
+/// The device into which `mirred` mirrors.
+pub const SENDER: &str = "vxm";
 
 /// How long the last copies may take to arrive once the traffic has ended.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -97,7 +100,6 @@ fn run(mut command: Command, what: &str, input: &str) -> Result<(Output, Duratio
 
 /// client eth0 -- eth0 host eth1 -- eth0 collector.
 pub struct Lane {
-    pub name: String,
     pub client: Host,
     pub host: Host,
     pub collector: Host,
@@ -107,7 +109,7 @@ pub struct Lane {
 
 impl Lane {
     /// A quiet one: no IPv6, and neighbours that know each other.
-    pub fn new(name: impl Into<String>, underlay_mtu: u32) -> Result<Self> {
+    pub fn new(underlay_mtu: u32) -> Result<Self> {
         let (client, host, collector) = (Host::new("client")?, Host::new("host")?, Host::new("collector")?);
         for end in [&client, &host, &collector] {
             end.attempt("turning IPv6 off", || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"))?;
@@ -123,7 +125,7 @@ impl Lane {
         for (from, device, to, mac) in pairs {
             tool(from, &format!("ip neigh replace {to} lladdr {} nud permanent dev {device}", mac_text(mac)), "")?;
         }
-        Ok(Self { name: name.into(), client, host, collector, sink: None, attached: Vec::new() })
+        Ok(Self { client, host, collector, sink: None, attached: Vec::new() })
     }
 
     /// ebmirror at the tap, with a peer at the collector.
@@ -200,7 +202,16 @@ fn cable(a: (&Host, &str, &str), b: (&Host, &str, &str), mtu: u32) -> Result<()>
     connect(Port { host: a.0, ifname: a.1, addresses: &at_a }, Port { host: b.0, ifname: b.1, addresses: &at_b }, mtu)
 }
 
+/// A vxlan device on the host that sends to the collector.
+pub fn add_vxlan_sender(host: &Host) -> Result<()> {
+    let add = format!(
+        "ip link add {SENDER} type vxlan id {VNI} remote {COLLECTOR} dstport {VXLAN_PORT} dev {UNDERLAY} nolearning"
+    );
+    tool(host, &add, "")?;
+    host.set_up(SENDER)
+}
+
 /// As tools write it.
-pub fn mac_text(mac: [u8; 6]) -> String {
+fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

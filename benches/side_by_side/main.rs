@@ -5,14 +5,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a harness talks to whoever started it")]
 
-#[allow(dead_code)]
+mod apply;
+mod filters;
 mod flow;
 mod lane;
 mod machine;
 mod measure;
 mod mirror;
 mod program;
-mod random;
+mod rules;
 mod schedule;
 mod statistics;
 mod table;
@@ -54,6 +55,9 @@ struct Args {
     /// Frames in a run
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
+    /// Different flows in the traffic of the filters
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    flows: usize,
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpu: usize,
@@ -64,6 +68,8 @@ struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Suite {
+    /// What rules cost
+    Filters,
     /// ebmirror beside other ways to mirror
     Mirror,
 }
@@ -126,6 +132,12 @@ fn perform(args: &Args) -> Result<(Vec<Table>, Value)> {
     let mut tables = Vec::new();
     let mut suites = serde_json::Map::new();
     suites.insert("plan".into(), json!({ "measure": plan, "rigs": rigs }));
+    if wanted(Suite::Filters) {
+        let options = filters::Options { plan, rigs, flows: args.flows, quick: args.quick };
+        let (found, document) = filters::run(&tools, options, &say)?;
+        tables.extend(found);
+        suites.insert("filters".into(), document);
+    }
     if wanted(Suite::Mirror) {
         let (found, document) = mirror::run(&tools, plan, rigs, args.quick, &say)?;
         tables.extend(found);

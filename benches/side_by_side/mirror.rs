@@ -1,5 +1,6 @@
 //! The mirror beside what else could mirror: the same traffic, the same collector, what each adds to a frame.
 
+use ebmirror::lab::classbench::Random;
 use ebmirror::lab::network::Host;
 use ebmirror::model::interface::Direction;
 use ebmirror::model::{Code, Error, Result};
@@ -7,10 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::flow::{Mix, strangers};
-use super::lane::{COLLECTOR, Lane, TAP, Tools, UNDERLAY, VNI, VXLAN_PORT, tool};
+use super::lane::{Lane, SENDER, TAP, Tools, UNDERLAY, add_vxlan_sender, tool};
 use super::measure::{Contender, Plan, Series, take_turns};
 use super::program::attach_clone;
-use super::random::Random;
 use super::table::{Table, cell};
 use super::tcp;
 use super::traffic::{Live, Packet, Traffic, Udp};
@@ -55,7 +55,7 @@ impl Scenario {
     /// A lane where it is at work, proven to deliver what the kernel decodes, and which then ends at the sink. With
     /// `plain_nic` the underlay has no transmit offloads.
     pub fn lane(self, tools: &Tools, plain_nic: bool, random: &mut Random) -> Result<Lane> {
-        let mut lane = Lane::new(self.name(), UNDERLAY_MTU)?;
+        let mut lane = Lane::new(UNDERLAY_MTU)?;
         if plain_nic {
             lane.host.offloads_off(UNDERLAY)?;
         }
@@ -97,13 +97,11 @@ impl Scenario {
 
 /// What people use today.
 fn mirred(host: &Host) -> Result<()> {
-    let device = format!(
-        "ip link add vxm type vxlan id {VNI} remote {COLLECTOR} dstport {VXLAN_PORT} dev {UNDERLAY} nolearning"
-    );
-    let mut lines = vec![device, "ip link set vxm up".to_owned(), format!("tc qdisc add dev {TAP} clsact")];
+    add_vxlan_sender(host)?;
+    let mut lines = vec![format!("tc qdisc add dev {TAP} clsact")];
     for direction in Direction::ALL {
         lines.push(format!(
-            "tc filter add dev {TAP} {direction} protocol all prio 1 u32 match u32 0 0 action mirred egress mirror dev vxm"
+            "tc filter add dev {TAP} {direction} protocol all prio 1 u32 match u32 0 0 action mirred egress mirror dev {SENDER}"
         ));
     }
     lines.iter().try_for_each(|line| tool(host, line, "").map(|_| ()))

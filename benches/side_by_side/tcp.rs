@@ -22,6 +22,9 @@ const TOLERANCE: f64 = 0.001;
 const ATTEMPTS: usize = 3;
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Where iperf3 puts its buffers: the sandbox's directory for such things is too small.
+const BUFFERS: &str = "/dev/shm";
+
 /// How the underlay behaves.
 const UNDERLAYS: [&str; 2] = ["offloads on", "plain NIC"];
 
@@ -93,7 +96,7 @@ fn stream(lane: &Lane, scenario: Scenario, seconds: u32) -> Result<Option<f64>> 
     let (device, arrived) = (lane.host.link(TAP)?, lane.arrived()?);
     let before = received_bytes(lane)?;
     // The client and the server on a processor each, whatever the machine has more.
-    let line = format!("iperf3 --client {HOST} --time {seconds} --json --affinity 0,1");
+    let line = format!("env TMPDIR={BUFFERS} iperf3 --client {HOST} --time {seconds} --json --affinity 0,1");
     let (report, _) = tool(&lane.client, &line, "")?;
     drop(server);
     let report: Value = serde_json::from_str(&report).unwrap_or_default();
@@ -130,7 +133,7 @@ impl Server {
     fn start(lane: &Lane) -> Result<Self> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", lane.host.path()));
-        command.args(["iperf3", "--server", "--one-off", "--bind", HOST]);
+        command.env("TMPDIR", BUFFERS).args(["iperf3", "--server", "--one-off", "--bind", HOST]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         die_with_parent(&mut command);
         let child = command.spawn().map_err(|error| Error::io("run iperf3", &error))?;

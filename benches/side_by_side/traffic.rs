@@ -7,21 +7,23 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use ebmirror::lab::capture::Sender;
+use ebmirror::lab::classbench::{Packet5, Random};
 use ebmirror::model::Result;
 use ebmirror::model::interface::Direction;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
-use super::flow::{Flow, Mix};
+use super::flow::{Mix, frame};
 use super::lane::{Lane, TAP};
 use super::program::Generator;
-use super::random::Random;
 
 /// Frames of one trip into the kernel: as many as a network card hands over at a time.
 const BATCH: usize = 64;
 /// Where nobody reads.
-const UDP_PORT: u16 = 5201;
+pub const UDP_PORT: u16 = 5201;
+/// Where they come from.
+pub const UDP_SOURCE: u16 = 33_333;
 /// Bytes of headers around a datagram's payload.
 const UDP_HEADERS: usize = 42;
 /// `struct virtio_net_hdr`, which the laboratory's packet sockets expect in front of each frame.
@@ -51,8 +53,8 @@ pub struct Live {
 
 impl Live {
     /// Frames of this length of these flows.
-    pub fn new(flows: &[Flow], mix: Mix, length: usize, random: &mut Random) -> Result<Self> {
-        Ok(Self { generator: Generator::new(&mix.rows(flows, length, random))?, frame: flows[0].frame(length) })
+    pub fn new(flows: &[Packet5], mix: Mix, length: usize, random: &mut Random) -> Result<Self> {
+        Ok(Self { generator: Generator::new(&mix.rows(flows, length, random))?, frame: frame(&flows[0], length) })
     }
 
     fn inject(&self, ifindex: u32, count: usize) -> io::Result<Duration> {
@@ -110,7 +112,7 @@ impl Traffic for Udp {
         let payloads = [vec![0x5a; self.length.saturating_sub(UDP_HEADERS)]];
         let took = from.attempt("sending datagrams", || {
             pin(cpu)?;
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            let socket = UdpSocket::bind(("0.0.0.0", UDP_SOURCE))?;
             socket.connect((address, UDP_PORT))?;
             let mut batch = Batch::new(&payloads);
             batch.send(socket.as_raw_fd(), BATCH)?;
@@ -131,9 +133,9 @@ pub struct Packet {
 }
 
 impl Packet {
-    pub fn new(flows: &[Flow], length: usize, direction: Direction) -> Self {
-        let frame = |flow: &Flow| [&[0; VNET_HEADER_BYTES], &flow.frame(length)[..]].concat();
-        Self { direction, frames: flows.iter().cycle().take(PACKET_FRAMES).map(frame).collect() }
+    pub fn new(flows: &[Packet5], length: usize, direction: Direction) -> Self {
+        let with_header = |flow: &Packet5| [&[0; VNET_HEADER_BYTES], &frame(flow, length)[..]].concat();
+        Self { direction, frames: flows.iter().cycle().take(PACKET_FRAMES).map(with_header).collect() }
     }
 }
 

@@ -1,0 +1,226 @@
+//! What rules cost: sets of one to ten thousand, for frames that they select and frames that they do not.
+
+use ebmirror::lab::classbench;
+use ebmirror::model::Result;
+use ebmirror::model::interface::Direction;
+use serde_json::{Value, json};
+
+use super::apply::Apply;
+use super::flow::Mix;
+use super::lane::{Lane, TAP, Tools};
+use super::measure::{Contender, Plan, Series, take_turns};
+use super::program::attach_empty;
+use super::rules::Set;
+use super::table::{Table, cell};
+use super::traffic::{Live, Traffic, Udp};
+
+const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+const FRAME_BYTES: usize = 60;
+const UNDERLAY_MTU: u32 = 1500;
+/// In the order of a group's contenders, of which there are these three for each size of a set.
+const NOTHING: usize = 0;
+const EMPTY: usize = 1;
+const RULES: usize = 2;
+const CONTENDERS: usize = 3;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Options {
+    pub plan: Plan,
+    pub rigs: usize,
+    pub flows: usize,
+    pub quick: bool,
+}
+
+/// Frames of one kind: through no program, an empty one, and one that knows the rules; for each size.
+struct Group<'a> {
+    set: classbench::Mix,
+    kind: Kind,
+    traffic: Vec<Box<dyn Traffic + 'a>>,
+    series: Vec<Series>,
+}
+
+/// What the frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Selected(Mix),
+    Other(Mix),
+    /// Datagrams through the whole stack that no rule selects.
+    Datagrams,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Selected(Mix::Zipf),
+        Self::Selected(Mix::Uniform),
+        Self::Other(Mix::Zipf),
+        Self::Other(Mix::Uniform),
+        Self::Datagrams,
+    ];
+
+    fn name(self) -> String {
+        match self {
+            Self::Selected(mix) => format!("selected, {}", mix.name()),
+            Self::Other(mix) => format!("not selected, {}", mix.name()),
+            Self::Datagrams => "not selected, connected UDP sender".into(),
+        }
+    }
+
+    fn traffic(self, set: &Set) -> Result<Box<dyn Traffic>> {
+        let mut random = classbench::Random::new(set.seed);
+        Ok(match self {
+            Self::Selected(mix) => Box::new(Live::new(&set.hits, mix, FRAME_BYTES, &mut random)?),
+            Self::Other(mix) => Box::new(Live::new(&set.misses, mix, FRAME_BYTES, &mut random)?),
+            Self::Datagrams => Box::new(Udp { direction: Direction::Ingress, length: FRAME_BYTES }),
+        })
+    }
+}
+
+impl Group<'_> {
+    fn new(sets: &[Set], kind: Kind) -> Result<Self> {
+        let traffic = sets.iter().map(|set| kind.traffic(set)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { set: sets[0].mix, kind, traffic, series: vec![Series::default(); sets.len() * CONTENDERS] })
+    }
+
+    fn series(&self, size: usize, what: usize) -> &Series {
+        &self.series[size * CONTENDERS + what]
+    }
+
+    fn round(&mut self, base: &[Lane; 2], lanes: &[Lane], plan: Plan, round: usize) -> Result<()> {
+        let copies = u64::from(matches!(self.kind, Kind::Selected(_)));
+        let mut contenders = Vec::with_capacity(self.series.len());
+        for (traffic, lane) in self.traffic.iter().zip(lanes) {
+            for (lane, copies) in [(&base[NOTHING], 0), (&base[EMPTY], 0), (lane, copies)] {
+                contenders.push(Contender { lane, traffic: traffic.as_ref(), copies });
+            }
+        }
+        take_turns(&contenders, plan, round, &mut self.series)
+    }
+
+    fn document(&self) -> Value {
+        let size = |(place, size): (usize, &usize)| {
+            let [nothing, empty, rules] = [NOTHING, EMPTY, RULES].map(|what| self.series(place, what));
+            json!({
+                "rules": size, "nothing": nothing, "empty": empty, "ebmirror": rules,
+                "added_to_nothing": rules.added(nothing), "added_to_empty": rules.added(empty),
+                "throughput_of_empty": rules.with(empty, |this, that| that / this),
+                "times_one_rule": self.times_one_rule(place),
+            })
+        };
+        json!({ "set": self.set.name(), "traffic": self.kind.name(),
+            "sizes": SIZES.iter().enumerate().map(size).collect::<Vec<_>>() })
+    }
+
+    /// What it adds to nothing, as a multiple of what one rule adds in the same round.
+    fn times_one_rule(&self, place: usize) -> Option<super::statistics::Estimate> {
+        let added = |place: usize| -> Vec<f64> {
+            let [rules, nothing] = [RULES, NOTHING].map(|what| &self.series(place, what).nanoseconds);
+            rules.iter().zip(nothing).map(|(rules, nothing)| rules - nothing).collect()
+        };
+        super::statistics::estimate(added(place).iter().zip(added(0)).map(|(this, one)| this / one))
+    }
+}
+
+/// The whole suite: its tables, and its document.
+pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<(Vec<Table>, Value)> {
+    let mixes = if options.quick { &classbench::Mix::ALL[..1] } else { &classbench::Mix::ALL };
+    let mut sets = Vec::new();
+    for mix in mixes {
+        say(&format!("filters: making {} rules", mix.name()));
+        sets.push(SIZES.iter().map(|size| Set::new(*mix, *size, options.flows)).collect::<Result<Vec<_>>>()?);
+    }
+    let mut groups = Vec::new();
+    for sets in &sets {
+        groups.push(Kind::ALL.into_iter().map(|kind| Group::new(sets, kind)).collect::<Result<Vec<_>>>()?);
+    }
+    let mut apply = Apply::default();
+    for rig in 0..options.rigs {
+        say(&format!("filters: rig {} of {}", rig + 1, options.rigs));
+        measure(tools, options, &sets, &mut groups, rig)?;
+    }
+    for sets in &sets {
+        if let Some(largest) = sets.last() {
+            say(&format!("filters: applying {} {} rules", largest.rules.len(), largest.mix.name()));
+            apply.measure(tools, largest, options.quick)?;
+        }
+    }
+    let mut tables: Vec<Table> = groups.iter().flat_map(|groups| [selected(groups), others(groups)]).collect();
+    tables.push(apply.table());
+    let seeds: Vec<Value> = sets
+        .iter()
+        .flatten()
+        .map(|set| json!({ "set": set.mix.name(), "rules": set.rules.len(), "seed": set.seed }))
+        .collect();
+    let groups: Vec<Value> = groups.iter().flatten().map(Group::document).collect();
+    Ok((tables, json!({ "options": options, "seeds": seeds, "costs": groups, "apply": apply.document() })))
+}
+
+/// One rig: a lane for each set, and two for what they are compared with.
+fn measure(
+    tools: &Tools,
+    options: Options,
+    sets: &[Vec<Set>],
+    groups: &mut [Vec<Group<'_>>],
+    rig: usize,
+) -> Result<()> {
+    let mut base = [Lane::new(UNDERLAY_MTU)?, Lane::new(UNDERLAY_MTU)?];
+    let empty = attach_empty(&base[EMPTY].host, TAP, Direction::Ingress)?;
+    base[EMPTY].keep(empty);
+    let mut lanes = Vec::new();
+    for set in sets.iter().flatten() {
+        let mut lane = Lane::new(UNDERLAY_MTU)?;
+        lane.mirror(tools, &[])?;
+        tools.ebmirror(&lane.host, &["filter", "add", "--file", "-"], &set.file())?;
+        lane.sink()?;
+        lanes.push(lane);
+    }
+    for round in 0..options.plan.rounds {
+        for (groups, lanes) in groups.iter_mut().zip(lanes.chunks(SIZES.len())) {
+            for group in groups {
+                group.round(&base, lanes, options.plan, rig * options.plan.rounds + round)?;
+            }
+        }
+    }
+    lanes.iter().try_for_each(|lane| lane.close(tools))
+}
+
+/// Frames that are mirrored.
+fn selected(groups: &[Group<'_>]) -> Table {
+    let mut table = Table::new(
+        format!("{}: every frame selected, nanoseconds a frame more than with nothing attached", groups[0].set.name()),
+        &["rules", "Zipf", "times one rule", "uniform", "times one rule"],
+    );
+    for (place, size) in SIZES.iter().enumerate() {
+        let mut row = vec![size.to_string()];
+        for group in groups.iter().filter(|group| matches!(group.kind, Kind::Selected(_))) {
+            row.push(cell(group.series(place, RULES).added(group.series(place, NOTHING)), 0));
+            row.push(cell(group.times_one_rule(place), 2));
+        }
+        table.row(row);
+    }
+    table
+}
+
+/// Frames that are not.
+fn others(groups: &[Group<'_>]) -> Table {
+    let mut table = Table::new(
+        format!(
+            "{}: no frame selected, against an empty TCX program: nanoseconds a frame more, and the UDP sender's throughput",
+            groups[0].set.name()
+        ),
+        &["rules", "Zipf", "uniform", "throughput"],
+    );
+    for (place, size) in SIZES.iter().enumerate() {
+        let mut row = vec![size.to_string()];
+        for group in groups {
+            let (rules, empty) = (group.series(place, RULES), group.series(place, EMPTY));
+            match group.kind {
+                Kind::Selected(_) => {}
+                Kind::Other(_) => row.push(cell(rules.added(empty), 0)),
+                Kind::Datagrams => row.push(cell(rules.with(empty, |this, that| that / this), 3)),
+            }
+        }
+        table.row(row);
+    }
+    table
+}
