@@ -66,8 +66,6 @@ pub enum Mix {
 }
 
 impl Mix {
-    pub const ALL: [Self; 2] = [Self::Zipf, Self::Uniform];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Zipf => "Zipf",

@@ -168,12 +168,12 @@ impl Lane {
         self.sink.as_ref().map_or_else(|| Ok(Arrived::default()), Sink::arrived)
     }
 
-    /// The same, once there are so many packets, or nothing comes any more.
-    pub fn arrived_at_least(&self, packets: u64) -> Result<Arrived> {
+    /// The same, once there are so many copies, or nothing comes any more.
+    pub fn arrived_at_least(&self, copies: u64) -> Result<Arrived> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             let arrived = self.arrived()?;
-            if arrived.packets >= packets || Instant::now() > deadline {
+            if arrived.copies() >= copies || Instant::now() > deadline {
                 return Ok(arrived);
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -17,7 +17,7 @@ const ATTEMPTS: usize = 3;
 pub struct Contender<'a> {
     pub lane: &'a Lane,
     pub traffic: &'a dyn Traffic,
-    /// How many packets must arrive at the collector for each frame.
+    /// How many copies must arrive at the collector for each frame.
     pub copies: u64,
 }
 
@@ -87,6 +87,6 @@ fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<Duration>> {
     let before = lane.arrived()?;
     let took = traffic.send(lane, plan.cpu, plan.frames)?;
     let expected = plan.frames as u64 * copies;
-    let arrived = lane.arrived_at_least(before.packets + expected)?.packets - before.packets;
+    let arrived = lane.arrived_at_least(before.copies() + expected)?.copies() - before.copies();
     Ok((arrived == expected).then_some(took))
 }

@@ -22,6 +22,13 @@ const PROTOCOL_IPV4: i32 = 0x0800u16.to_be() as i32;
 /// Offsets in `struct __sk_buff`.
 const SKB_LEN: i16 = 0;
 const SKB_PROTOCOL: i16 = 16;
+const SKB_DATA: i16 = 76;
+const SKB_DATA_END: i16 = 80;
+/// Behind an IPv4 header without options.
+const IPV4_END: i32 = 34;
+/// Flags and fragment offset of IPv4, and the bits of the offset as they are loaded.
+const FRAGMENT_OFFSET: i16 = 20;
+const FRAGMENT_MASK: i32 = 0x1fffu16.to_be() as i32;
 const CALL_CLONE_REDIRECT: i32 = 13;
 const CALL_SMP_PROCESSOR_ID: i32 = 8;
 /// A row of counters for each CPU, a cache line each.
@@ -161,13 +168,26 @@ pub struct Arrived {
     pub packets: u64,
     /// With their Ethernet headers.
     pub bytes: u64,
+    /// Those of the packets that are a fragment other than the first.
+    pub fragments: u64,
+}
+
+impl Arrived {
+    /// Packets, fragmented or not.
+    pub fn copies(self) -> u64 {
+        self.packets - self.fragments
+    }
 }
 
 impl std::ops::Sub for Arrived {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self { packets: self.packets - earlier.packets, bytes: self.bytes - earlier.bytes }
+        Self {
+            packets: self.packets - earlier.packets,
+            bytes: self.bytes - earlier.bytes,
+            fragments: self.fragments - earlier.fragments,
+        }
     }
 }
 
@@ -180,7 +200,7 @@ impl Sink {
             copy(6, 1),
             load_word(2, 6, SKB_PROTOCOL),
             // To the end when it is another protocol.
-            instruction(0x55, 2, 0, 15, PROTOCOL_IPV4),
+            instruction(0x55, 2, 0, 26, PROTOCOL_IPV4),
             call(CALL_SMP_PROCESSOR_ID),
             and(0, SINK_CPUS as i32 - 1),
             shift_left(0, SINK_LINE.ilog2() as i32),
@@ -194,6 +214,18 @@ impl Sink {
             load_double(2, 1, 8),
             add_register(2, 3),
             store_double(1, 8, 2),
+            load_word(7, 6, SKB_DATA),
+            load_word(8, 6, SKB_DATA_END),
+            copy(2, 7),
+            add(2, IPV4_END),
+            // To the verdict when the frame is shorter, and when it is no fragment or the first.
+            instruction(0x2d, 2, 8, 6, 0),
+            instruction(0x69, 2, 7, FRAGMENT_OFFSET, 0),
+            and(2, FRAGMENT_MASK),
+            instruction(0x15, 2, 0, 3, 0),
+            load_double(2, 1, 16),
+            add(2, 1),
+            store_double(1, 16, 2),
             set(0, TCX_DROP),
             exit(),
             set(0, TCX_NEXT),
@@ -217,6 +249,7 @@ impl Sink {
             let number = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| line[at + byte]));
             all.packets += number(0);
             all.bytes += number(8);
+            all.fragments += number(16);
         }
         Ok(all)
     }

@@ -17,6 +17,8 @@ use super::table::{Table, cell};
 const STREAM_HEADERS: u64 = 66;
 /// VXLAN over IPv4.
 const TUNNEL_HEADERS: u64 = 50;
+/// Ethernet and IPv4: all that a later fragment has.
+const FRAGMENT_HEADERS: u64 = 34;
 /// Of the payload may be missing: what was in flight when the counters were read, and headers with more options.
 const TOLERANCE: f64 = 0.001;
 const ATTEMPTS: usize = 3;
@@ -108,9 +110,9 @@ fn stream(lane: &Lane, scenario: Scenario, seconds: u32) -> Result<Option<f64>> 
         (received_bytes(lane)? - before).saturating_sub(packets * STREAM_HEADERS)
     };
     let copied = {
-        let arrived = lane.arrived()? - arrived;
         let headers = STREAM_HEADERS + if scenario == Scenario::Clone { 0 } else { TUNNEL_HEADERS };
-        arrived.bytes.saturating_sub(arrived.packets * headers)
+        let arrived = lane.arrived()? - arrived;
+        arrived.bytes.saturating_sub(arrived.copies() * headers + arrived.fragments * FRAGMENT_HEADERS)
     };
     let whole = scenario == Scenario::Nothing || copied as f64 >= original as f64 * (1.0 - TOLERANCE);
     Ok(whole.then_some(rate / 1e9))
