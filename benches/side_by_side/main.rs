@@ -61,6 +61,9 @@ struct Args {
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpu: usize,
+    /// Another build of ebmirror
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_ebmirror"), hide_default_value = true)]
+    binary: String,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -120,10 +123,10 @@ fn measure(args: &Args) -> Result<()> {
 }
 
 fn perform(args: &Args) -> Result<(Vec<Table>, Value)> {
-    let tools = Tools::open(env!("CARGO_BIN_EXE_ebmirror"))?.with_bpffs(private_bpffs()?);
+    let tools = Tools::open(&args.binary)?.with_bpffs(private_bpffs()?);
     let plan = Plan {
-        frames: args.frames.unwrap_or(if args.quick { 50_000 } else { 200_000 }),
-        rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 20 }),
+        frames: args.frames.unwrap_or(if args.quick { 50_000 } else { 100_000 }),
+        rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 15 }),
         cpu: args.cpu,
     };
     let rigs = args.rigs.unwrap_or(if args.quick { 1 } else { 3 });
