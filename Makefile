@@ -8,6 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # What the build needs, as "file:package": a file that is there needs no package.
 BUILD_NEEDS := /usr/include/linux/bpf.h:linux-libc-dev /usr/include/gelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev \
 	cc:gcc make:make pkg-config:pkg-config
+BENCH_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 nsenter:util-linux git:git
 TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshark ethtool:ethtool bpftool:bpftool \
 	strace:strace jq:jq nsenter:util-linux setpriv:util-linux \
 	qemu-system-x86_64:qemu-system-x86 wg:wireguard-tools strip:binutils ldd:libc-bin \
@@ -21,7 +22,7 @@ PCAPS ?= tests/corpus
 # Filter expressions, one a line.
 EXPRESSIONS ?= tests/expressions.txt
 
-.PHONY: all build demo corpus oracle test lint generate kernel install-build-needs install-test-needs clean
+.PHONY: all build demo corpus oracle test lint generate kernel install-build-needs install-test-needs clean bench install-bench-needs
 
 all: build
 
@@ -39,6 +40,12 @@ corpus: build
 oracle: build
 	@tools/install-needs tcpdump:tcpdump
 	$(SUDO) target/release/ebmirror oracle -- "$(PCAPS)" "$(EXPRESSIONS)"
+
+# ebmirror beside what else could do its work. The machine should have nothing else to do. BENCH_FLAGS="--help" lists what can be
+# asked for; --quick takes less than two minutes.
+bench: install-bench-needs
+	$(CARGO) bench --locked --no-run --bench side_by_side
+	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) bench --locked --quiet --bench side_by_side -- $(BENCH_FLAGS)
 
 # Root tests cannot be skipped: without root they fail.
 test: install-test-needs kernel lint
@@ -60,6 +67,9 @@ kernel: install-test-needs
 
 install-build-needs:
 	@tools/install-needs $(BUILD_NEEDS) 'clang*:clang'
+
+install-bench-needs: install-build-needs
+	@tools/install-needs $(BENCH_NEEDS)
 
 install-test-needs: install-build-needs
 	@tools/install-needs $(TEST_NEEDS)

@@ -15,6 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::Value;
 
 use super::program::{Arrived, Attached, Sink};
+use super::userspace::Userspace;
 
 /// The mirrored interface, on both ends of its cable, and the underlay's end at the collector.
 pub const TAP: &str = "eth0";
@@ -23,16 +24,16 @@ pub const UNDERLAY: &str = "eth1";
 pub const CLIENT: &str = "10.1.0.1";
 pub const HOST: &str = "10.1.0.2";
 const UNDERLAY_IP: &str = "10.2.0.1";
-const COLLECTOR: &str = "10.2.0.2";
-const VNI: u32 = 42;
-const VXLAN_PORT: u16 = 4789;
+pub const COLLECTOR: &str = "10.2.0.2";
+pub const VNI: u32 = 42;
+pub const VXLAN_PORT: u16 = 4789;
 /// The collector's own VXLAN receiver.
 const RECEIVER: &str = "vx0";
 
 /// The device into which `mirred` mirrors.
 pub const SENDER: &str = "vxm";
 
-/// How long the last copies may take to arrive once the traffic has ended.
+/// How long the next copy may take to arrive once the traffic has ended.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// What is the same for all lanes.
@@ -105,6 +106,7 @@ pub struct Lane {
     pub collector: Host,
     sink: Option<Sink>,
     attached: Vec<Attached>,
+    userspace: Option<Userspace>,
 }
 
 impl Lane {
@@ -125,7 +127,7 @@ impl Lane {
         for (from, device, to, mac) in pairs {
             tool(from, &format!("ip neigh replace {to} lladdr {} nud permanent dev {device}", mac_text(mac)), "")?;
         }
-        Ok(Self { client, host, collector, sink: None, attached: Vec::new() })
+        Ok(Self { client, host, collector, sink: None, attached: Vec::new(), userspace: None })
     }
 
     /// ebmirror at the tap, with a peer at the collector.
@@ -140,6 +142,17 @@ impl Lane {
     /// Keeps a program attached as long as the lane lives.
     pub fn keep(&mut self, attached: Attached) {
         self.attached.push(attached);
+    }
+
+    /// Mirrors from user space, on this processor.
+    pub fn mirror_from_userspace(&mut self, cpu: usize) -> Result<()> {
+        self.userspace = Some(Userspace::start(&self.host, cpu)?);
+        Ok(())
+    }
+
+    /// What a mirror in user space has used of its processor.
+    pub fn userspace_time(&self) -> Duration {
+        self.userspace.as_ref().map_or(Duration::ZERO, Userspace::time)
     }
 
     /// Puts the kernel's own VXLAN receiver at the end.
@@ -168,16 +181,18 @@ impl Lane {
         self.sink.as_ref().map_or_else(|| Ok(Arrived::default()), Sink::arrived)
     }
 
-    /// The same, once there are so many copies, or nothing comes any more.
+    /// The same, once there are so many copies, or none has come for a while.
     pub fn arrived_at_least(&self, copies: u64) -> Result<Arrived> {
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
-        loop {
-            let arrived = self.arrived()?;
-            if arrived.copies() >= copies || Instant::now() > deadline {
-                return Ok(arrived);
-            }
+        let mut last = self.arrived()?;
+        let mut deadline = Instant::now() + SETTLE_TIMEOUT;
+        while last.copies() < copies && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
+            let arrived = self.arrived()?;
+            if arrived != last {
+                (last, deadline) = (arrived, Instant::now() + SETTLE_TIMEOUT);
+            }
         }
+        Ok(last)
     }
 
     /// Who sends what the tap sees in this direction, and to whom.

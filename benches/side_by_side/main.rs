@@ -19,6 +19,7 @@ mod statistics;
 mod table;
 mod tcp;
 mod traffic;
+mod userspace;
 
 use std::process::ExitCode;
 use std::thread;

@@ -37,6 +37,8 @@ pub struct Plan {
 pub struct Series {
     /// Not a number where every attempt lost copies.
     pub nanoseconds: Vec<f64>,
+    /// What a mirror in user space used of its own processor, for each frame.
+    pub userspace: Vec<f64>,
     /// Runs that did not count.
     pub discarded: usize,
 }
@@ -50,6 +52,12 @@ impl Series {
     /// Another quantity of each round, from this and what another one took in the same round.
     pub fn with(&self, other: &Self, quantity: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
         estimate(self.nanoseconds.iter().zip(&other.nanoseconds).map(|(this, that)| quantity(*this, *that)))
+    }
+
+    /// The same with what a mirror in user space used besides.
+    pub fn with_userspace(&self) -> Self {
+        let both = self.nanoseconds.iter().zip(&self.userspace).map(|(traffic, userspace)| traffic + userspace);
+        Self { nanoseconds: both.collect(), ..self.clone() }
     }
 
     /// What it took more than another one in the same round.
@@ -68,25 +76,28 @@ impl Series {
 pub fn take_turns(contenders: &[Contender<'_>], plan: Plan, round: usize, series: &mut [Series]) -> Result<()> {
     for place in order(contenders.len(), round) {
         let one = &mut series[place];
-        let mut nanoseconds = f64::NAN;
+        let mut found = None;
         for _ in 0..ATTEMPTS {
-            if let Some(took) = run(&contenders[place], plan)? {
-                nanoseconds = took.as_nanos() as f64 / plan.frames as f64;
+            found = run(&contenders[place], plan)?;
+            if found.is_some() {
                 break;
             }
             one.discarded += 1;
         }
-        one.nanoseconds.push(nanoseconds);
+        let each = |took: Duration| took.as_nanos() as f64 / plan.frames as f64;
+        let [traffic, userspace] = found.map_or([f64::NAN; 2], |times| times.map(each));
+        one.nanoseconds.push(traffic);
+        one.userspace.push(userspace);
     }
     Ok(())
 }
 
-/// One run; `None` when not exactly the copies arrived that should have.
-fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<Duration>> {
+/// One run: the time of the traffic, and that of a mirror in user space. `None` when not exactly the copies arrived that should have.
+fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<[Duration; 2]>> {
     let Contender { lane, traffic, copies } = contender;
-    let before = lane.arrived()?;
+    let (before, userspace) = (lane.arrived()?, lane.userspace_time());
     let took = traffic.send(lane, plan.cpu, plan.frames)?;
     let expected = plan.frames as u64 * copies;
     let arrived = lane.arrived_at_least(before.copies() + expected)?.copies() - before.copies();
-    Ok((arrived == expected).then_some(took))
+    Ok((arrived == expected).then(|| [took, lane.userspace_time().saturating_sub(userspace)]))
 }

@@ -33,10 +33,12 @@ pub enum Scenario {
     Ebmirror,
     /// D: a `u32` filter that matches all, and `mirred` into a vxlan device.
     Mirred,
+    /// E: a program in user space that reads a ring and sends datagrams, on a processor of its own.
+    Userspace,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 4] = [Self::Nothing, Self::Clone, Self::Ebmirror, Self::Mirred];
+    pub const ALL: [Self; 5] = [Self::Nothing, Self::Clone, Self::Ebmirror, Self::Mirred, Self::Userspace];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +46,7 @@ impl Scenario {
             Self::Clone => "B bare clone",
             Self::Ebmirror => "C ebmirror",
             Self::Mirred => "D u32 + mirred",
+            Self::Userspace => "E user space",
         }
     }
 
@@ -54,7 +57,7 @@ impl Scenario {
 
     /// A lane where it is at work, proven to deliver what the kernel decodes, and which then ends at the sink. With
     /// `plain_nic` the underlay has no transmit offloads.
-    pub fn lane(self, tools: &Tools, plain_nic: bool, random: &mut Random) -> Result<Lane> {
+    pub fn lane(self, tools: &Tools, plain_nic: bool, cpu: usize, random: &mut Random) -> Result<Lane> {
         let mut lane = Lane::new(UNDERLAY_MTU)?;
         if plain_nic {
             lane.host.offloads_off(UNDERLAY)?;
@@ -69,19 +72,20 @@ impl Scenario {
             }
             Self::Ebmirror => lane.mirror(tools, &[])?,
             Self::Mirred => mirred(&lane.host)?,
+            Self::Userspace => lane.mirror_from_userspace(other_cpu(cpu))?,
         }
-        if matches!(self, Self::Ebmirror | Self::Mirred) {
-            self.prove(&lane, random)?;
+        if !matches!(self, Self::Nothing | Self::Clone) {
+            self.prove(&lane, cpu, random)?;
         }
         lane.sink()?;
         Ok(lane)
     }
 
-    fn prove(self, lane: &Lane, random: &mut Random) -> Result<()> {
+    fn prove(self, lane: &Lane, cpu: usize, random: &mut Random) -> Result<()> {
         lane.receive()?;
         let traffic = Live::new(&strangers(FLOWS), Mix::Uniform, 60, random)?;
         let before = lane.received()?;
-        traffic.send(lane, 0, PROOF_FRAMES)?;
+        traffic.send(lane, cpu, PROOF_FRAMES)?;
         let wanted = PROOF_FRAMES as u64;
         for _ in 0..200 {
             let received = lane.received()? - before;
@@ -93,6 +97,12 @@ impl Scenario {
         let received = lane.received()? - before;
         Err(Error::new(Code::Failed, format!("{}: {received} of {wanted} copies were decoded", self.name())))
     }
+}
+
+/// Another processor than the traffic's, where there is one.
+fn other_cpu(cpu: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    (cpu + processors - 1) % processors
 }
 
 /// What people use today.
@@ -150,7 +160,7 @@ pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&st
     for rig in 0..rigs {
         say(&format!("mirror: rig {} of {rigs}", rig + 1));
         let build = |plain_nic: bool, random: &mut Random| -> Result<Vec<Lane>> {
-            Scenario::ALL.into_iter().map(|scenario| scenario.lane(tools, plain_nic, random)).collect()
+            Scenario::ALL.into_iter().map(|scenario| scenario.lane(tools, plain_nic, plan.cpu, random)).collect()
         };
         let lanes = build(false, &mut random)?;
         for round in 0..plan.rounds {
@@ -186,10 +196,10 @@ pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&st
 fn costs(all: &[Workload]) -> Table {
     let mut table = Table::new(
         "Added cost, nanoseconds a frame (median, 95 % interval)",
-        &["traffic", "A takes", "B adds", "C adds", "D adds", "C / B", "C / D"],
+        &["traffic", "A takes", "B adds", "C adds", "D adds", "C / B", "C / D", "E uses", "C / E"],
     );
     for Workload { name, series, .. } in all {
-        let [nothing, clone, ebmirror, mirred] = &series[..] else { continue };
+        let [nothing, clone, ebmirror, mirred, userspace] = &series[..] else { continue };
         table.row(vec![
             (*name).to_owned(),
             cell(nothing.estimate(), 0),
@@ -198,6 +208,8 @@ fn costs(all: &[Workload]) -> Table {
             cell(mirred.added(nothing), 0),
             cell(ebmirror.added_ratio(nothing, clone), 2),
             cell(ebmirror.added_ratio(nothing, mirred), 2),
+            cell(userspace.with_userspace().added(nothing), 0),
+            cell(ebmirror.added_ratio(nothing, &userspace.with_userspace()), 2),
         ]);
     }
     table

@@ -27,6 +27,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where iperf3 puts its buffers: the sandbox's directory for such things is too small.
 const BUFFERS: &str = "/dev/shm";
 
+/// A mirror in user space is none of them: a super-packet fits into no datagram.
+const SCENARIOS: [Scenario; 4] = [Scenario::Nothing, Scenario::Clone, Scenario::Ebmirror, Scenario::Mirred];
+
 /// How the underlay behaves.
 const UNDERLAYS: [&str; 2] = ["offloads on", "plain NIC"];
 
@@ -38,7 +41,7 @@ pub struct Streams {
 
 impl Streams {
     pub fn new() -> Self {
-        Self { rates: vec![vec![Vec::new(); Scenario::ALL.len()]; UNDERLAYS.len()], discarded: 0 }
+        Self { rates: vec![vec![Vec::new(); SCENARIOS.len()]; UNDERLAYS.len()], discarded: 0 }
     }
 
     /// Some rounds over these lanes, by underlay and scenario.
@@ -46,10 +49,10 @@ impl Streams {
         let (rounds, seconds) = if quick { (2, 1) } else { (10, 2) };
         for round in 0..rounds {
             for (underlay, lanes) in lanes.iter().enumerate() {
-                for place in order(lanes.len(), rig * rounds + round) {
+                for place in order(SCENARIOS.len(), rig * rounds + round) {
                     let mut rate = f64::NAN;
                     for _ in 0..ATTEMPTS {
-                        if let Some(found) = stream(&lanes[place], Scenario::ALL[place], seconds)? {
+                        if let Some(found) = stream(&lanes[place], SCENARIOS[place], seconds)? {
                             rate = found;
                             break;
                         }
@@ -79,7 +82,7 @@ impl Streams {
 
     pub fn document(&self) -> Value {
         let underlay = |(name, rates): (&&str, &Vec<Vec<f64>>)| {
-            let rows = Scenario::ALL.into_iter().zip(rates).map(|(scenario, rates)| {
+            let rows = SCENARIOS.into_iter().zip(rates).map(|(scenario, rates)| {
                 json!({ "scenario": scenario, "gbit": estimate(rates.iter().copied()), "runs": rates })
             });
             json!({ "underlay": name, "scenarios": rows.collect::<Vec<_>>() })

@@ -4,6 +4,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ebmirror::lab::capture::Sender;
@@ -89,11 +90,42 @@ impl Live {
 impl Traffic for Live {
     fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
         let ifindex = lane.host.link(TAP)?.ifindex;
+        let softirqs = Softirqs::of(cpu);
         lane.host.attempt("injecting XDP live frames", || {
             pin(cpu)?;
-            self.inject(ifindex, count)
+            let before = softirqs.time();
+            let took = self.inject(ifindex, count)?;
+            // Copies that the kernel put off, to be delivered by that thread, are a part of the cost.
+            Ok(took + softirqs.time().saturating_sub(before))
         })
     }
+}
+
+/// The kernel's thread for the interrupt work of a processor that does not get done in passing.
+struct Softirqs {
+    statistics: Option<PathBuf>,
+}
+
+impl Softirqs {
+    fn of(cpu: usize) -> Self {
+        let name = format!("ksoftirqd/{cpu}\n");
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut threads =
+            processes.filter(|path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == name));
+        Self { statistics: threads.next().map(|path| path.join("schedstat")) }
+    }
+
+    /// How long it has run; nothing where the kernel does not say.
+    fn time(&self) -> Duration {
+        self.statistics.as_deref().map_or(Duration::ZERO, thread_time)
+    }
+}
+
+/// How long a thread has run, from its `schedstat`; nothing where the kernel does not say.
+pub fn thread_time(schedstat: &Path) -> Duration {
+    let text = std::fs::read_to_string(schedstat).ok();
+    let nanoseconds = text.and_then(|text| text.split(' ').next()?.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 /// Datagrams from a connected socket through the whole stack to a socket that nobody reads. One flow.
