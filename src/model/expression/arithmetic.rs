@@ -1,9 +1,9 @@
 //! Comparisons: of the frame's length, of TCP's flags, of the type and the code of ICMP. Of arithmetic, `&` and `|` of numbers
 //! and the mask of TCP's flags are covered.
 
+use super::cursor::Parser;
 use super::error::ParseError;
 use super::lexer::Kind;
-use super::parser::Parser;
 use super::{IcmpField, IcmpVersion, Relation, Test};
 
 /// What is compared.

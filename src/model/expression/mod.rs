@@ -2,13 +2,16 @@
 //! writes it, with every shorthand spelt out.
 
 mod arithmetic;
+mod cursor;
 mod display;
 mod error;
 pub mod flags;
 mod lexer;
+mod limits;
 mod names;
 mod parser;
 mod services;
+mod single;
 mod value;
 
 use std::net::IpAddr;

@@ -3,25 +3,14 @@
 
 use std::str::FromStr;
 
+use super::cursor::Parser;
 use super::error::ParseError;
-use super::lexer::{Kind, Token, tokens};
+use super::lexer::Kind;
+use super::single::is_protocol;
 use super::value::{Qualifier, What};
-use super::{Expression, Family, MAX_DEPTH, MAX_LENGTH, MAX_VLANS, Relation, Side, Test, names};
+use super::{Expression, Family, Side, Test, names};
 
 const CONTINUE: &str = "join tests with and, or, not: tcp port 80 and not net 10.0.0.0/8";
-
-const VLANS: &str =
-    "each vlan, wherever it stands, moves all that is behind it by four bytes; alternatives go into rules of their own";
-
-pub(super) struct Parser<'a> {
-    pub(super) text: &'a str,
-    tokens: Vec<Token>,
-    /// For each token that is a parenthesis, its partner.
-    partners: Vec<Option<usize>>,
-    pub(super) at: usize,
-    depth: usize,
-    vlans: usize,
-}
 
 /// What an operand is made of: the rules for lists of values ask for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,18 +45,7 @@ impl FromStr for Expression {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let tokens = tokens(text)?;
-        if tokens.len() == 1 {
-            return Err(ParseError::new(
-                text,
-                0,
-                text.len(),
-                "the expression is empty",
-                "write one: tcp port 80 and not net 10.0.0.0/8",
-            ));
-        }
-        let partners = partners(&tokens);
-        let mut parser = Parser { text, tokens, partners, at: 0, depth: 0, vlans: 0 };
+        let mut parser = Parser::new(text)?;
         let operand = parser.operand(None, Place::Free)?;
         let expression = parser.rest(operand)?.expression;
         match parser.kind() {
@@ -78,143 +56,7 @@ impl FromStr for Expression {
     }
 }
 
-impl Expression {
-    /// The expression, if what is printed of it can be read: `FromStr` has asked that of what it returns; what is put together of
-    /// several expressions may be too large.
-    pub fn checked(self) -> Result<Expression, ParseError> {
-        if vlans(&self) > MAX_VLANS {
-            return Err(ParseError::whole(
-                format!("\"vlan\" stands in the expression more than {MAX_VLANS} times"),
-                VLANS,
-            ));
-        }
-        if depth(&self) > MAX_DEPTH {
-            let problem =
-                format!("with all its parentheses written, the expression is nested more than {MAX_DEPTH} deep");
-            return Err(ParseError::whole(problem, "group its alternatives, or split it into several rules"));
-        }
-        match self.to_string().len() {
-            length if length > MAX_LENGTH => {
-                let problem =
-                    format!("with all its words written, the expression has {length} bytes, more than {MAX_LENGTH}");
-                Err(ParseError::whole(problem, "split it into several rules"))
-            }
-            _ => Ok(self),
-        }
-    }
-}
-
-fn vlans(expression: &Expression) -> usize {
-    match expression {
-        Expression::Test(test) => usize::from(matches!(test, Test::Vlan(_))),
-        Expression::Not(of) => vlans(of),
-        Expression::And(a, b) | Expression::Or(a, b) => vlans(a) + vlans(b),
-    }
-}
-
-/// How deep it is nested as it is printed.
-fn depth(expression: &Expression) -> usize {
-    let inner = |inner: &Expression, parentheses: bool| depth(inner) + usize::from(parentheses);
-    match expression {
-        Expression::Test(_) => 0,
-        Expression::Not(of) => 1 + inner(of, of.joins()),
-        Expression::And(a, b) | Expression::Or(a, b) => inner(a, expression.parts_from(a)).max(inner(b, b.joins())),
-    }
-}
-
-fn partners(tokens: &[Token]) -> Vec<Option<usize>> {
-    let mut partners = vec![None; tokens.len()];
-    let mut open = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        match token.kind {
-            Kind::Symbol("(") => open.push(at),
-            Kind::Symbol(")") => {
-                if let Some(begin) = open.pop() {
-                    partners[begin] = Some(at);
-                    partners[at] = Some(begin);
-                }
-            }
-            _ => {}
-        }
-    }
-    partners
-}
-
 impl Parser<'_> {
-    pub(super) fn kind(&self) -> &Kind {
-        &self.tokens[self.at].kind
-    }
-
-    pub(super) fn next_kind(&self) -> &Kind {
-        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].kind
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at = (self.at + 1).min(self.tokens.len() - 1);
-    }
-
-    /// Steps over this operator, if it is here.
-    pub(super) fn takes(&mut self, symbol: &str) -> bool {
-        let here = matches!(self.kind(), Kind::Symbol(found) if *found == symbol);
-        if here {
-            self.advance();
-        }
-        here
-    }
-
-    /// Steps over this word, if it is here.
-    pub(super) fn takes_word(&mut self, keyword: &str) -> bool {
-        let here = matches!(self.kind(), Kind::Keyword(found) if *found == keyword);
-        if here {
-            self.advance();
-        }
-        here
-    }
-
-    /// The text of a token.
-    pub(super) fn spelt(&self, at: usize) -> &str {
-        &self.text[self.tokens[at].from..self.tokens[at].to]
-    }
-
-    /// An error at the tokens from this one to this one.
-    pub(super) fn wrong_at(&self, from: usize, to: usize, problem: impl std::fmt::Display, hint: &str) -> ParseError {
-        ParseError::new(self.text, self.tokens[from].from, self.tokens[to].to, problem, hint)
-    }
-
-    /// An error at this token.
-    pub(super) fn wrong(&self, problem: impl std::fmt::Display, hint: &str) -> ParseError {
-        self.wrong_at(self.at, self.at, problem, hint)
-    }
-
-    /// An error that names this token behind its text.
-    pub(super) fn unexpected(&self, problem: &str, hint: &str) -> ParseError {
-        match self.kind() {
-            Kind::End => self.wrong(format!("{problem} the end"), hint),
-            _ => self.wrong(format!("{problem} \"{}\"", self.spelt(self.at)), hint),
-        }
-    }
-
-    /// An error for what libpcap has and ebmirror has not.
-    pub(super) fn uncovered(&self, from: usize, to: usize, hint: &str) -> ParseError {
-        let text = &self.text[self.tokens[from].from..self.tokens[to].to];
-        self.wrong_at(from, to, format!("ebmirror does not cover \"{text}\""), hint)
-    }
-
-    pub(super) fn deeper(&mut self) -> Result<(), ParseError> {
-        self.depth += 1;
-        match self.depth > MAX_DEPTH {
-            true => Err(self.wrong(
-                format!("the expression is nested more than {MAX_DEPTH} deep"),
-                "leave out parentheses and \"not\" that change nothing",
-            )),
-            false => Ok(()),
-        }
-    }
-
-    pub(super) fn back(&mut self) {
-        self.depth -= 1;
-    }
-
     /// The rest of an expression: operands with `and` and `or` between them.
     fn rest(&mut self, mut left: Operand) -> Result<Operand, ParseError> {
         loop {
@@ -280,7 +122,7 @@ impl Parser<'_> {
     /// What stands in parentheses: an expression, or values for the words in front.
     fn group(&mut self, words: Option<Qualifier>, place: Place) -> Result<Operand, ParseError> {
         let open = self.at;
-        if self.partners[open].is_none() {
+        if self.partner().is_none() {
             return Err(self.wrong("\"(\" has no partner", "write ) behind what belongs together"));
         }
         self.advance();
@@ -340,13 +182,13 @@ impl Parser<'_> {
 
     /// Whether an operator of arithmetic or of comparison is there.
     fn is_arithmetic(&self, at: usize) -> bool {
-        let Kind::Symbol(symbol) = self.tokens[at.min(self.tokens.len() - 1)].kind else { return false };
+        let Kind::Symbol(symbol) = *self.kind_at(at) else { return false };
         !matches!(symbol, "and" | "or" | "not" | "(" | ")" | "[" | "]" | ":")
     }
 
     /// Whether the parentheses that begin here hold a number.
     fn group_is_arithmetic(&self) -> bool {
-        self.partners[self.at].is_some_and(|close| self.is_arithmetic(close + 1))
+        self.partner().is_some_and(|close| self.is_arithmetic(close + 1))
     }
 
     /// A test with words of its own.
@@ -419,145 +261,6 @@ impl Parser<'_> {
         self.advance();
         Some(both)
     }
-
-    /// A test of a word, or a word and a number.
-    fn single(&mut self, keyword: &'static str) -> Result<Test, ParseError> {
-        let begin = self.at;
-        if keyword == "len" || matches!(self.next_kind(), Kind::Symbol("[")) && is_protocol(keyword) {
-            return self.relation();
-        }
-        self.advance();
-        if is_protocol(keyword) && (self.takes_word("broadcast") || self.takes_word("multicast")) {
-            return self.to_many(begin, keyword);
-        }
-        Ok(match keyword {
-            "broadcast" => Test::Broadcast,
-            "multicast" => Test::Multicast,
-            "inbound" => Test::Inbound(true),
-            "outbound" => Test::Inbound(false),
-            "less" => Test::Length(Relation::LessEqual, self.number("less 100")?),
-            "greater" => Test::Length(Relation::GreaterEqual, self.number("greater 100")?),
-            "vlan" => self.vlan(begin)?,
-            "ifname" => self.interface()?,
-            _ => return self.protocol(begin, keyword),
-        })
-    }
-
-    fn number(&mut self, example: &str) -> Result<u32, ParseError> {
-        match *self.kind() {
-            Kind::Number(number) => {
-                self.advance();
-                Ok(number)
-            }
-            _ => Err(self.unexpected("a number is missing in front of", &format!("write it as in {example}"))),
-        }
-    }
-
-    fn vlan(&mut self, begin: usize) -> Result<Test, ParseError> {
-        self.vlans += 1;
-        if self.vlans > MAX_VLANS {
-            let problem = format!("\"vlan\" stands in the expression more than {MAX_VLANS} times");
-            return Err(self.wrong_at(begin, begin, problem, VLANS));
-        }
-        let mut open = 0;
-        while matches!(self.kind(), Kind::Symbol("(")) {
-            self.deeper()?;
-            self.advance();
-            open += 1;
-        }
-        let number = match *self.kind() {
-            Kind::Number(number) if number > 0xfff => {
-                return Err(self.wrong(format!("{number} is too large for the number of a VLAN"), "write 0 to 4095"));
-            }
-            Kind::Number(number) => {
-                self.advance();
-                Some(number as u16)
-            }
-            _ if open > 0 => {
-                return Err(self
-                    .unexpected("a number is missing in front of", "write vlan 5; for several, each as its own rule"));
-            }
-            _ => None,
-        };
-        for _ in 0..open {
-            if !self.takes(")") {
-                return Err(
-                    self.unexpected("\")\" is missing in front of", "write vlan 5; for several, each as its own rule")
-                );
-            }
-            self.back();
-        }
-        Ok(Test::Vlan(number))
-    }
-
-    fn interface(&mut self) -> Result<Test, ParseError> {
-        let hint =
-            "write its name, or \\NAME or \"NAME\" where the name is a number or a word of the language: ifname eth0";
-        let name = match self.kind() {
-            Kind::Name(name) | Kind::Quoted(name) => {
-                name.parse().map_err(|problem: String| self.wrong(problem, hint))?
-            }
-            _ => return Err(self.unexpected("the name of an interface is missing in front of", hint)),
-        };
-        self.advance();
-        Ok(Test::Interface(name))
-    }
-
-    /// `broadcast` and `multicast` behind a protocol.
-    fn to_many(&self, begin: usize, protocol: &str) -> Result<Test, ParseError> {
-        let all = matches!(self.tokens[self.at - 1].kind, Kind::Keyword("broadcast"));
-        match (protocol, all) {
-            ("ether", true) => Ok(Test::Broadcast),
-            ("ether", false) => Ok(Test::Multicast),
-            ("ip", false) => Ok(Test::IpMulticast),
-            ("ip6", false) => Ok(Test::Ip6Multicast),
-            ("ip", true) => Err(self.uncovered(
-                begin,
-                self.at - 1,
-                "write ether broadcast, or the broadcast address of the network: dst host 192.168.1.255",
-            )),
-            _ => Err(self.wrong_at(
-                begin,
-                self.at - 1,
-                format!("\"{protocol}\" has no {}", self.spelt(self.at - 1)),
-                "write ether broadcast, ether multicast, ip multicast or ip6 multicast",
-            )),
-        }
-    }
-
-    /// A protocol alone.
-    fn protocol(&self, at: usize, keyword: &str) -> Result<Test, ParseError> {
-        let (family, number) = match keyword {
-            "tcp" => (Family::Any, 6),
-            "udp" => (Family::Any, 17),
-            "esp" => (Family::Any, 50),
-            "ah" => (Family::Any, 51),
-            "pim" => (Family::Any, 103),
-            "sctp" => (Family::Any, 132),
-            "icmp" => (Family::Ip, 1),
-            "igmp" => (Family::Ip, 2),
-            "igrp" => (Family::Ip, 9),
-            "vrrp" | "carp" => (Family::Ip, 112),
-            "icmp6" => (Family::Ip6, 58),
-            _ => {
-                return match names::ether_type(keyword) {
-                    Some(number) => Ok(Test::EtherType(number)),
-                    None => {
-                        let hint = "write what of the frame: ether host MAC, ether src MAC, ether proto 0x0800, ether multicast";
-                        Err(self.wrong_at(at, at, format!("\"{keyword}\" alone says nothing"), hint))
-                    }
-                };
-            }
-        };
-        Ok(Test::Protocol(family, number))
-    }
-}
-
-/// Protocols that may stand in front of other words.
-fn is_protocol(keyword: &str) -> bool {
-    const PROTOCOLS: &[&str] =
-        &["ether", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim", "vrrp", "carp", "ah", "esp"];
-    PROTOCOLS.contains(&keyword) || names::ether_type(keyword).is_some()
 }
 
 fn join(and: bool, left: Expression, right: Expression) -> Expression {

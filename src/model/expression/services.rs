@@ -91,3 +91,16 @@ const SERVICES: &[(&str, u16, Transport)] = &[
     ("zephyr-hm", 2104, Udp), ("zephyr-srv", 2102, Udp), ("zope", 9673, Tcp), ("zope-ftp", 8021, Tcp),
     ("zserv", 346, Tcp),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_found() {
+        for (name, number, transport) in SERVICES {
+            assert_eq!(port(name), Some((*number, *transport)), "{name}: the table is not sorted");
+        }
+        assert_eq!(port("HTTP"), None);
+    }
+}

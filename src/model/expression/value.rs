@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::cursor::Parser;
 use super::error::ParseError;
 use super::lexer::Kind;
-use super::parser::Parser;
 use super::{Family, Net, Ports, Side, Test, Transport, names, services};
 
 /// The words in front of a value; a value without any takes those of the value before it.
