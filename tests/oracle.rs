@@ -157,7 +157,7 @@ fn random_expressions_choose_in_the_kernel_what_tcpdump_chooses() {
     let seed = Random::seed(4);
     println!("SEED={seed} CASES={cases}");
     let mut trial = Trial::load().unwrap();
-    let (mut verdicts, mut chosen, mut excused) = (0, 0, 0);
+    let (mut verdicts, mut chosen, mut excused, mut optimiser) = (0, 0, 0, 0);
     for case in 0..cases {
         let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(case as u64));
         let expression = expressions::expression(&mut random, 6);
@@ -171,9 +171,11 @@ fn random_expressions_choose_in_the_kernel_what_tcpdump_chooses() {
             Err(error) => panic!("{text}: {error}"),
         };
         trial.set(&compiled(&text)).unwrap();
-        let theirs =
-            tcpdump::choose(&text, &frames, Program::Written).unwrap().unwrap_or_else(|why| panic!("{text}: {why}"));
-        for (frame, theirs) in frames.iter().zip(theirs) {
+        let choose =
+            |program| tcpdump::choose(&text, &frames, program).unwrap().unwrap_or_else(|why| panic!("{text}: {why}"));
+        let theirs = choose(Program::Optimised);
+        let mut unoptimised = None;
+        for (number, frame) in frames.iter().enumerate() {
             let ours = asked(&trial, frame);
             let key = key(&frame.bytes, frame.wire_bytes, 1, 1, views(&entries));
             let reference = entries.iter().any(|entry| entry.matches(&key));
@@ -183,12 +185,18 @@ fn random_expressions_choose_in_the_kernel_what_tcpdump_chooses() {
                 excused += 1;
                 continue;
             }
-            assert_eq!(ours, theirs, "{text}: tcpdump: {captured} of {wire} bytes: {}", hex(&frame.bytes));
+            if ours != theirs[number] {
+                // Of frames that end early tcpdump says one thing with its optimiser and another without.
+                let written = unoptimised.get_or_insert_with(|| choose(Program::Written));
+                assert_eq!(ours, written[number], "{text}: tcpdump: {captured} of {wire} bytes: {}", hex(&frame.bytes));
+                optimiser += 1;
+            }
             verdicts += 1;
             chosen += usize::from(ours);
         }
     }
-    println!("{verdicts} verdicts, {chosen} chosen, {excused} excused");
+    println!("{verdicts} verdicts, {chosen} chosen, {excused} excused, {optimiser} that only tcpdump -O gives");
+    assert!(optimiser < verdicts / 50, "{optimiser} of {verdicts}");
     assert!(verdicts >= cases * FRAMES * 2 / 3 && chosen > verdicts / 50, "{verdicts} verdicts, {chosen} chosen");
 }
 
