@@ -69,6 +69,7 @@ impl Flags {
     /// These and the expression, joined by `and`. None when there is neither.
     pub(super) fn and(&self, text: &str) -> Result<Option<Expression>> {
         let written = if text.is_empty() { None } else { Some(text.parse().map_err(Error::from)?) };
-        Ok(flags::join(self.model().expression(), written))
+        let joined = flags::join(self.model().expression(), written);
+        Ok(joined.map(Expression::checked).transpose()?)
     }
 }

@@ -1,4 +1,4 @@
-//! `filter list`.
+//! `filter list`: the rules in the order in which they are asked.
 
 use super::report::List;
 use crate::cmd::Ctx;
