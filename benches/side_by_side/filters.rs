@@ -5,10 +5,12 @@ use ebmirror::model::Result;
 use ebmirror::model::interface::Direction;
 use serde_json::{Value, json};
 
+use super::Findings;
 use super::apply::Apply;
 use super::flow::Mix;
 use super::lane::{Lane, TAP, Tools};
 use super::measure::{Contender, Plan, Series, take_turns};
+use super::plot::{Named, Plot, Style, draw};
 use super::program::attach_empty;
 use super::rules::Set;
 use super::table::{Table, cell};
@@ -122,7 +124,7 @@ impl Group<'_> {
 }
 
 /// The whole suite: its tables, and its document.
-pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<(Vec<Table>, Value)> {
+pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<Findings> {
     let mixes = if options.quick { &classbench::Mix::ALL[..1] } else { &classbench::Mix::ALL };
     let mut sets = Vec::new();
     for mix in mixes {
@@ -151,8 +153,10 @@ pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<(Vec<T
         .flatten()
         .map(|set| json!({ "set": set.mix.name(), "rules": set.rules.len(), "seed": set.seed }))
         .collect();
+    let plots = vec![plot(&groups)?];
     let groups: Vec<Value> = groups.iter().flatten().map(Group::document).collect();
-    Ok((tables, json!({ "options": options, "seeds": seeds, "costs": groups, "apply": apply.document() })))
+    let document = json!({ "options": options, "seeds": seeds, "costs": groups, "apply": apply.document() });
+    Ok(Findings { tables, plots, document })
 }
 
 /// One rig: a lane for each set, and two for what they are compared with.
@@ -223,4 +227,20 @@ fn others(groups: &[Group<'_>]) -> Table {
         table.row(row);
     }
     table
+}
+
+/// What a selected frame costs, by the number of rules.
+fn plot(groups: &[Vec<Group<'_>>]) -> Result<Plot> {
+    let series: Vec<Named> = groups
+        .iter()
+        .flatten()
+        .filter_map(|group| {
+            let Kind::Selected(mix) = group.kind else { return None };
+            let added = |place| group.series(place, RULES).added(group.series(place, NOTHING));
+            Some((format!("{}, {}", group.set.name(), mix.name()), (0..SIZES.len()).map(added).collect()))
+        })
+        .collect();
+    let labels: Vec<String> = SIZES.iter().map(usize::to_string).collect();
+    let title = "What a mirrored frame costs, by the number of rules";
+    draw("filters", Style::Lines, title, ["rules", "nanoseconds a frame"], &labels, &series)
 }

@@ -12,6 +12,7 @@ mod lane;
 mod machine;
 mod measure;
 mod mirror;
+mod plot;
 mod program;
 mod rules;
 mod schedule;
@@ -21,6 +22,7 @@ mod tcp;
 mod traffic;
 mod userspace;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -33,6 +35,7 @@ use serde_json::{Value, json};
 use self::lane::Tools;
 use self::machine::Machine;
 use self::measure::Plan;
+use self::plot::Plot;
 use self::table::Table;
 
 /// Measures ebmirror beside what else could do its work. Needs root.
@@ -47,6 +50,9 @@ struct Args {
     /// Write the document here
     #[arg(long, value_name = "FILE")]
     json: Option<std::path::PathBuf>,
+    /// Draw plots into this directory
+    #[arg(long, value_name = "DIR")]
+    plots: Option<std::path::PathBuf>,
     /// Turns that each contender gets in a rig
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -98,7 +104,7 @@ fn measure(args: &Args) -> Result<()> {
     doubts.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     let start = Instant::now();
     // On a thread of its own: the mount namespace is that of the thread, and of what it starts.
-    let (tables, suites) = thread::scope(|scope| {
+    let findings = thread::scope(|scope| {
         let thread = thread::Builder::new().spawn_scoped(scope, || perform(args));
         let thread = thread.map_err(|error| Error::io("start a thread", &error))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -111,19 +117,37 @@ fn measure(args: &Args) -> Result<()> {
         machine.processor,
         if machine.hypervisor { " (virtual)" } else { "" }
     );
-    tables.iter().for_each(|table| println!("{table}"));
+    findings.tables.iter().for_each(|table| println!("{table}"));
+    if let Some(directory) = &args.plots {
+        std::fs::create_dir_all(directory).map_err(|error| Error::io(directory.display(), &error))?;
+        for plot in &findings.plots {
+            write(&directory.join(plot.name).with_extension("svg"), &plot.svg)?;
+        }
+    }
     if let Some(path) = &args.json {
         let document = json!({
             "schema": "ebmirror.bench.v1", "machine": machine, "doubts": doubts, "quick": args.quick, "bpf_stats": false,
-            "seconds": start.elapsed().as_secs_f64(), "suites": suites,
+            "seconds": start.elapsed().as_secs_f64(), "suites": findings.document,
         });
         let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
-        std::fs::write(path, text).map_err(|error| Error::io(format_args!("write {}", path.display()), &error))?;
+        write(path, &text)?;
     }
     Ok(())
 }
 
-fn perform(args: &Args) -> Result<(Vec<Table>, Value)> {
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| Error::io(format_args!("write {}", path.display()), &error))
+}
+
+/// What a suite has found.
+#[derive(Default)]
+struct Findings {
+    tables: Vec<Table>,
+    plots: Vec<Plot>,
+    document: Value,
+}
+
+fn perform(args: &Args) -> Result<Findings> {
     let tools = Tools::open(&args.binary)?.with_bpffs(private_bpffs()?);
     let plan = Plan {
         frames: args.frames.unwrap_or(if args.quick { 50_000 } else { 100_000 }),
@@ -132,20 +156,23 @@ fn perform(args: &Args) -> Result<(Vec<Table>, Value)> {
     };
     let rigs = args.rigs.unwrap_or(if args.quick { 1 } else { 3 });
     let say = |line: &str| eprintln!("{line}");
-    let wanted = |suite: Suite| args.suite.is_empty() || args.suite.contains(&suite);
-    let mut tables = Vec::new();
-    let mut suites = serde_json::Map::new();
-    suites.insert("plan".into(), json!({ "measure": plan, "rigs": rigs }));
-    if wanted(Suite::Filters) {
-        let options = filters::Options { plan, rigs, flows: args.flows, quick: args.quick };
-        let (found, document) = filters::run(&tools, options, &say)?;
-        tables.extend(found);
-        suites.insert("filters".into(), document);
+    let mut all = Findings::default();
+    let mut documents = serde_json::Map::new();
+    documents.insert("plan".into(), json!({ "measure": plan, "rigs": rigs }));
+    for suite in [Suite::Filters, Suite::Mirror] {
+        if !args.suite.is_empty() && !args.suite.contains(&suite) {
+            continue;
+        }
+        let (name, found) = match suite {
+            Suite::Filters => {
+                let options = filters::Options { plan, rigs, flows: args.flows, quick: args.quick };
+                ("filters", filters::run(&tools, options, &say)?)
+            }
+            Suite::Mirror => ("mirror", mirror::run(&tools, plan, rigs, args.quick, &say)?),
+        };
+        all.tables.extend(found.tables);
+        all.plots.extend(found.plots);
+        documents.insert(name.into(), found.document);
     }
-    if wanted(Suite::Mirror) {
-        let (found, document) = mirror::run(&tools, plan, rigs, args.quick, &say)?;
-        tables.extend(found);
-        suites.insert("mirror".into(), document);
-    }
-    Ok((tables, Value::Object(suites)))
+    Ok(Findings { document: Value::Object(documents), ..all })
 }

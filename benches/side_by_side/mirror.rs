@@ -7,9 +7,11 @@ use ebmirror::model::{Code, Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Findings;
 use super::flow::{Mix, strangers};
 use super::lane::{Lane, SENDER, TAP, Tools, UNDERLAY, add_vxlan_sender, tool};
 use super::measure::{Contender, Plan, Series, take_turns};
+use super::plot::{Named, Plot, Style, draw};
 use super::program::attach_clone;
 use super::table::{Table, cell};
 use super::tcp;
@@ -122,6 +124,8 @@ struct Workload {
     name: &'static str,
     traffic: Box<dyn Traffic>,
     series: Vec<Series>,
+    /// In the plot too.
+    drawn: bool,
 }
 
 fn workloads(quick: bool, random: &mut Random) -> Result<Vec<Workload>> {
@@ -149,11 +153,15 @@ fn workloads(quick: bool, random: &mut Random) -> Result<Vec<Workload>> {
         ]);
     }
     let series = || vec![Series::default(); Scenario::ALL.len()];
-    Ok(all.into_iter().map(|(name, traffic)| Workload { name, traffic, series: series() }).collect())
+    Ok(all
+        .into_iter()
+        .enumerate()
+        .map(|(place, (name, traffic))| Workload { name, traffic, series: series(), drawn: place < 3 })
+        .collect())
 }
 
 /// The whole suite: its tables, and its document.
-pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&str)) -> Result<(Vec<Table>, Value)> {
+pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Findings> {
     let mut random = Random::new(1);
     let mut all = workloads(quick, &mut random)?;
     let mut streams = tcp::Streams::new();
@@ -189,7 +197,8 @@ pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&st
     }
     let mut tables = vec![costs(&all)];
     tables.extend(streams.tables());
-    Ok((tables, json!({ "frames": documents(&all), "streams": streams.document() })))
+    let document = json!({ "frames": documents(&all), "streams": streams.document() });
+    Ok(Findings { tables, plots: vec![plot(&all)?], document })
 }
 
 /// What each adds, and how ebmirror compares.
@@ -213,6 +222,22 @@ fn costs(all: &[Workload]) -> Table {
         ]);
     }
     table
+}
+
+fn plot(all: &[Workload]) -> Result<Plot> {
+    let labels: Vec<String> =
+        all.iter().filter(|workload| workload.drawn).map(|workload| workload.name.replace(" bytes", " B")).collect();
+    let series: Vec<Named> = Scenario::ALL
+        .into_iter()
+        .enumerate()
+        .skip(1)
+        .map(|(place, scenario)| {
+            let added = |workload: &Workload| workload.series[place].with_userspace().added(&workload.series[0]);
+            (scenario.name().to_owned(), all.iter().filter(|workload| workload.drawn).map(added).collect())
+        })
+        .collect();
+    let title = "What a mirror adds to a frame";
+    draw("mirror", Style::Bars, title, ["traffic", "nanoseconds a frame"], &labels, &series)
 }
 
 fn documents(all: &[Workload]) -> Vec<Value> {
