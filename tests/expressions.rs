@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "a test shows what it has compared")]
 
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +16,7 @@ use ebmirror::classifier::key::key;
 use ebmirror::classifier::lower::{self, lower};
 use ebmirror::lab::expressions;
 use ebmirror::lab::pcap::{ETHERNET, Item, Reader};
-use ebmirror::lab::random::{self, Captured, Random};
+use ebmirror::lab::random::{self, Captured, Random, pool};
 use ebmirror::lab::tcpdump::{self, Program};
 use ebmirror::model::expression::{
     Expression, Family, IcmpField, IcmpVersion, Mac, Net, Ports, Relation, Side, Test, Transport,
@@ -57,7 +56,11 @@ struct Counts {
 
 impl Counts {
     fn compare(&self, expression: &Expression, frames: &[Captured], program: Program) {
-        let text = text(expression);
+        self.compare_text(&expression.to_string(), expression, frames, program);
+    }
+
+    /// Compares the entries of the expression with what tcpdump makes of the text.
+    fn compare_text(&self, text: &str, expression: &Expression, frames: &[Captured], program: Program) {
         let entries = match lower(expression, &|_| None, lower::ENTRIES_MAX) {
             Ok(entries) => entries,
             Err(lower::LowerError::TooMany(_)) => {
@@ -69,10 +72,10 @@ impl Counts {
         self.expressions.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_add(entries.len(), Ordering::Relaxed);
         let views = lower::views(&entries);
-        let chosen = tcpdump::choose(&text, frames, program).unwrap();
+        let chosen = tcpdump::choose(text, frames, program).unwrap();
         let chosen = chosen.unwrap_or_else(|message| panic!("{text}: {message}"));
         for (frame, theirs) in frames.iter().zip(chosen) {
-            if is_excused(&text, frame) {
+            if is_excused(text, frame) {
                 self.excused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
@@ -159,7 +162,7 @@ fn the_optimiser_of_tcpdump_differs_for_frames_that_are_too_short_alone() {
     let (seed, cases) = (Random::seed(2), cases());
     println!("SEED={seed} CASES={cases}");
     // libpcap 1.10 makes wrong programs of `tcp[13] & 0 <= 255 and not tcp[13] & 41 <= 0` and the like.
-    let right = |case| Some(random_case(seed, case)).filter(|(expression, _)| !text(expression).contains("& 0 "));
+    let right = |case| Some(random_case(seed, case)).filter(|(expression, _)| !expression.to_string().contains("& 0 "));
     let counts = compare_all(cases, Program::Optimised, |case| {
         right(case).unwrap_or_else(|| (Expression::Test(Test::Broadcast), random_case(seed, case).1))
     });
@@ -196,6 +199,143 @@ fn each_test_chooses_the_frames_that_tcpdump_chooses() {
     counts.show("each test");
     assert_eq!(counts.too_many.load(Ordering::Relaxed), 0);
 }
+
+/// A load that ends at one byte more or less makes a difference for one length of a frame alone.
+#[test]
+fn each_test_chooses_the_frames_of_every_length_that_tcpdump_chooses() {
+    const LENGTH_MAX: usize = 80;
+    let mut random = Random::new(8);
+    let mut frames = Vec::new();
+    for whole in every_kind(&mut random) {
+        let wire_bytes = whole.len() as u32;
+        let cut = |length| Captured { bytes: whole[..length].to_vec(), wire_bytes };
+        frames.extend((0..=whole.len().min(LENGTH_MAX)).map(cut));
+    }
+    let test = |test: &Test| Box::new(Expression::Test(test.clone()));
+    let long = || test(&Test::Length(Relation::GreaterEqual, 14));
+    let cases: Vec<Expression> = each_test()
+        .iter()
+        .flat_map(|tested| {
+            let behind = Box::new(Expression::And(test(&Test::Vlan(None)), test(tested)));
+            [Expression::Or(test(tested), long()), Expression::Or(Box::new(Expression::Not(behind)), long())]
+        })
+        .collect();
+    let counts = compare_all(cases.len(), Program::Written, |case| (cases[case].clone(), frames.clone()));
+    counts.show("every length");
+}
+
+/// A frame of each kind that a test tells apart, without and with a tag.
+fn every_kind(random: &mut Random) -> Vec<Vec<u8>> {
+    let mut kinds = Vec::new();
+    let mut seen = Vec::new();
+    while kinds.len() < 20 {
+        let frame = random::frame(random);
+        let key = key(&frame.bytes, frame.wire_bytes, 1, 1, 1);
+        let tagged = usize::from(pool::TAGS.contains(&(key[Field::view(0, ViewField::EtherType).word()] as u16)));
+        let value = |field| Field::view(tagged as u8, field).value(&key);
+        let (ether_type, number) = (value(ViewField::EtherType), value(ViewField::Protocol));
+        let is_known =
+            matches!((ether_type, number), (0x0806 | 0x8035, _) | (0x0800, 1 | 6 | 17) | (0x86dd, 6 | 17 | 44 | 58));
+        let later = ether_type == 0x0800 && value(ViewField::Fragment) == 1;
+        let kind = (tagged, ether_type, number, later);
+        if is_known && is_whole(&frame) && !seen.contains(&kind) {
+            seen.push(kind);
+            kinds.push(frame.bytes);
+        }
+    }
+    kinds
+}
+
+#[test]
+fn expressions_as_people_write_them() {
+    let mut random = Random::new(4);
+    let mut frames = corpus();
+    frames.extend((0..400).map(|_| random::frame(&mut random)));
+    let counts = Counts::default();
+    for text in WRITTEN {
+        let expression: Expression = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        counts.compare_text(text, &expression, &frames, Program::Written);
+        counts.compare(&expression, &frames, Program::Written);
+    }
+    counts.show("as people write them");
+    assert_eq!(counts.expressions.load(Ordering::Relaxed), 2 * WRITTEN.len());
+}
+
+/// With shorthands, names and the precedence of tcpdump.
+const WRITTEN: [&str; 72] = [
+    "tcp",
+    "udp port domain",
+    "port 80 or 443",
+    "tcp port 80 or 443 or 8080",
+    "tcp port http or https",
+    "host 10.0.0.1",
+    "host 10.0.0.1 or 10.0.0.2",
+    "host 10.0.0.1 and not port 22",
+    "host 10.0.0.1 and (port 80 or port 443)",
+    "src host 10.0.0.1 and dst host 10.0.0.2",
+    "src or dst host 10.0.0.1",
+    "src and dst host 10.0.0.1",
+    "net 10.0.0.0/8",
+    "net 10",
+    "src net 192.0.2.0/24 and tcp dst port 80",
+    "net 10.0.0.0 mask 255.0.0.0",
+    "not net 10.0.0.0/8",
+    "!(host 10.0.0.1)",
+    "ip host 10.0.0.1 || arp",
+    "arp host 10.0.0.1",
+    "arp or rarp",
+    "rarp src host 10.0.0.1",
+    "ip6",
+    "ip6 host 2001:db8::1",
+    "host 2001:db8::1 and tcp port 80",
+    "net 2001:db8::/32",
+    "ip6 net fe80::/10",
+    "ip6 proto 17",
+    "ip6 multicast",
+    "ip multicast",
+    "multicast",
+    "broadcast",
+    "ether broadcast or ether multicast",
+    "ether host 02:00:00:00:00:01",
+    "ether src 02:00:00:00:00:01 and ip",
+    "ether dst 33:33:00:00:00:01",
+    "ether proto 0x88cc",
+    "ether proto \\ip6",
+    "icmp",
+    "icmp or icmp6",
+    "icmp[icmptype] = icmp-echo",
+    "icmp[icmptype] != icmp-echo and icmp[icmptype] != icmp-echoreply",
+    "icmp[icmpcode] = 1",
+    "icmp6[icmp6type] = 128 or icmp6[icmp6type] = 129",
+    "tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn",
+    "tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0",
+    "tcp[tcpflags] == tcp-syn",
+    "tcp[13] & 2 != 0",
+    "portrange 1000-9000",
+    "udp src portrange 0-1024",
+    "sctp",
+    "sctp port 80",
+    "ip proto 47",
+    "ip proto \\tcp",
+    "proto 50 or proto 51",
+    "esp or ah",
+    "vlan",
+    "vlan 5",
+    "vlan 5 and tcp port 80",
+    "vlan and vlan 5 and ip",
+    "vlan 5 or vlan 100",
+    "not vlan",
+    "tcp or vlan and tcp",
+    "tcp port 80 or (vlan and tcp port 80)",
+    "less 64",
+    "greater 100",
+    "len <= 60",
+    "len > 60 and tcp",
+    "tcp and not port 22 or udp and port 53",
+    "udp port 53 or tcp port 53 and host 10.0.0.1",
+    "not tcp and not udp and not icmp",
+    "ip and not ip multicast and not broadcast",
+];
 
 /// The Ethernet frames of the captures in tests/corpus.
 fn corpus() -> Vec<Captured> {
@@ -263,99 +403,4 @@ fn each_test() -> Vec<Test> {
         tests.push(Test::Icmp(IcmpVersion::V6, IcmpField::Code, relation, 300));
     }
     tests
-}
-
-/// The expression in tcpdump's language.
-fn text(expression: &Expression) -> String {
-    let inner = |expression: &Expression| match expression {
-        Expression::And(..) | Expression::Or(..) => format!("({})", text(expression)),
-        _ => text(expression),
-    };
-    match expression {
-        Expression::Test(test) => test_text(test),
-        Expression::Not(a) => format!("not {}", inner(a)),
-        Expression::And(a, b) => format!("{} and {}", text(a), inner(b)),
-        Expression::Or(a, b) => format!("{} or {}", text(a), inner(b)),
-    }
-}
-
-fn test_text(test: &Test) -> String {
-    match test {
-        Test::EtherType(number) => format!("ether proto {number:#06x}"),
-        Test::Mac(side, mac) => format!("ether {}host {}", side_text(*side), mac_text(*mac)),
-        Test::Broadcast => "ether broadcast".into(),
-        Test::Multicast => "ether multicast".into(),
-        Test::IpMulticast => "ip multicast".into(),
-        Test::Ip6Multicast => "ip6 multicast".into(),
-        Test::Vlan(None) => "vlan".into(),
-        Test::Vlan(Some(number)) => format!("vlan {number}"),
-        Test::Network(family, side, Net { address, prefix }) => {
-            format!("{}{}net {address}/{prefix}", family_text(*family), side_text(*side))
-        }
-        Test::Protocol(family, number) => format!("{}proto {number}", family_text(*family)),
-        Test::Port(transport, side, Ports { first, last }) => {
-            let transport = match transport {
-                Transport::Any => "",
-                Transport::Tcp => "tcp ",
-                Transport::Udp => "udp ",
-                Transport::Sctp => "sctp ",
-            };
-            let ports = if first == last { format!("port {first}") } else { format!("portrange {first}-{last}") };
-            format!("{transport}{}{ports}", side_text(*side))
-        }
-        Test::Inbound(true) => "inbound".into(),
-        Test::Inbound(false) => "outbound".into(),
-        Test::Interface(name) => format!("ifname {name}"),
-        Test::Length(relation, number) => format!("len {} {number}", relation_text(*relation)),
-        Test::TcpFlags(0xff, relation, number) => format!("tcp[13] {} {number}", relation_text(*relation)),
-        Test::TcpFlags(mask, relation, number) => format!("tcp[13] & {mask} {} {number}", relation_text(*relation)),
-        Test::Icmp(version, field, relation, number) => {
-            let load = match (version, field) {
-                (IcmpVersion::V4, IcmpField::Type) => "icmp[icmptype]",
-                (IcmpVersion::V4, IcmpField::Code) => "icmp[icmpcode]",
-                (IcmpVersion::V6, IcmpField::Type) => "icmp6[icmp6type]",
-                (IcmpVersion::V6, IcmpField::Code) => "icmp6[icmp6code]",
-            };
-            format!("{load} {} {number}", relation_text(*relation))
-        }
-    }
-}
-
-fn side_text(side: Side) -> &'static str {
-    match side {
-        Side::Src => "src ",
-        Side::Dst => "dst ",
-        Side::Either => "",
-        Side::Both => "src and dst ",
-    }
-}
-
-fn family_text(family: Family) -> &'static str {
-    match family {
-        Family::Any => "",
-        Family::Ip => "ip ",
-        Family::Arp => "arp ",
-        Family::Rarp => "rarp ",
-        Family::Ip6 => "ip6 ",
-    }
-}
-
-fn relation_text(relation: Relation) -> &'static str {
-    match relation {
-        Relation::Equal => "=",
-        Relation::NotEqual => "!=",
-        Relation::Less => "<",
-        Relation::LessEqual => "<=",
-        Relation::Greater => ">",
-        Relation::GreaterEqual => ">=",
-    }
-}
-
-fn mac_text(mac: Mac) -> String {
-    let mut text = String::new();
-    for byte in mac.0 {
-        let colon = if text.is_empty() { "" } else { ":" };
-        write!(text, "{colon}{byte:02x}").unwrap();
-    }
-    text
 }

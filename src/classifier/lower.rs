@@ -9,6 +9,8 @@
 mod boxes;
 mod program;
 mod sets;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -51,7 +51,7 @@ pub struct Piece {
     captured: u16,
 }
 
-/// Pieces, none of which covers another.
+/// Pieces. Small sets have none that covers another.
 pub type Set = Vec<Piece>;
 
 /// The ranges of all pieces, and how much may still be done with them.
@@ -71,10 +71,23 @@ impl Boxes {
         &self.ranges[piece.start as usize..][..usize::from(piece.count)]
     }
 
-    /// The piece of these ranges, sorted by field.
-    pub fn piece(&mut self, ranges: &[(Field, Range)]) -> Option<Piece> {
+    /// The piece that lies in all of these ranges. None when nothing does.
+    pub fn piece(&mut self, ranges: impl IntoIterator<Item = (Field, Range)>) -> Option<Piece> {
         let start = self.ranges.len();
-        self.ranges.extend(ranges.iter().copied().filter(|(field, range)| *range != all_of(*field)));
+        for (field, range) in ranges {
+            let at = start + self.ranges[start..].partition_point(|(other, _)| *other < field);
+            match self.ranges.get_mut(at) {
+                Some((other, old)) if *other == field => {
+                    *old = Range::new(old.low.max(range.low), old.high.min(range.high));
+                    if old.low > old.high {
+                        self.ranges.truncate(start);
+                        return None;
+                    }
+                }
+                _ if range == all_of(field) => {}
+                _ => self.ranges.insert(at, (field, range)),
+            }
+        }
         self.settle(start)
     }
 
@@ -172,29 +185,50 @@ impl Boxes {
         })
     }
 
-    /// Adds the piece to the set, unless it is covered, and says whether; what it covers goes.
-    fn add(&mut self, set: &mut Set, piece: Piece) -> Result<bool, LowerError> {
-        self.spend(set.len() + 1)?;
-        if set.iter().any(|old| self.covers(*old, piece)) {
-            return Ok(false);
+    /// Adds the piece to the set, unless it is covered; what it covers goes. Of a large set only the pieces from `from` on
+    /// are looked at.
+    fn add(&mut self, set: &mut Set, from: usize, piece: Piece) -> Result<(), LowerError> {
+        /// What is left in larger ones goes at the end.
+        const SMALL: usize = 48;
+        let from = if set.len() <= SMALL { 0 } else { from };
+        self.spend(set.len() - from + 1)?;
+        if set[from..].iter().any(|old| self.covers(*old, piece)) {
+            return Ok(());
         }
-        set.retain(|old| !self.covers(piece, *old));
+        let mut to = from;
+        for at in from..set.len() {
+            if !self.covers(piece, set[at]) {
+                set[to] = set[at];
+                to += 1;
+            }
+        }
+        set.truncate(to);
         if set.len() >= self.most {
             return Err(LowerError::TooMany(self.most));
         }
         set.push(piece);
-        Ok(true)
+        Ok(())
     }
 
     /// What lies in one of the two.
-    pub fn either(&mut self, mut a: Set, b: Set) -> Result<Set, LowerError> {
-        if a.is_empty() {
-            return Ok(b);
+    pub fn either(&mut self, mut a: Set, mut b: Set) -> Result<Set, LowerError> {
+        self.spend(2 * a.len() * b.len())?;
+        b.retain(|piece| !a.iter().any(|other| self.covers(*other, *piece)));
+        a.retain(|piece| !b.iter().any(|other| self.covers(*other, *piece)));
+        if a.len() + b.len() > self.most {
+            return Err(LowerError::TooMany(self.most));
         }
-        for piece in b {
-            self.add(&mut a, piece)?;
-        }
+        a.append(&mut b);
         Ok(a)
+    }
+
+    /// Adds a set of which nothing lies in the first.
+    pub fn apart(&mut self, a: &mut Set, mut b: Set) -> Result<(), LowerError> {
+        if a.len() + b.len() > self.most {
+            return Err(LowerError::TooMany(self.most));
+        }
+        a.append(&mut b);
+        Ok(())
     }
 
     /// What lies in both.
@@ -202,53 +236,77 @@ impl Boxes {
         let mut set = Set::with_capacity(a.len().max(b.len()));
         for outer in a {
             self.spend(b.len())?;
+            let from = set.len();
             if b.iter().any(|inner| self.covers(*inner, *outer)) {
-                self.add(&mut set, *outer)?;
+                self.add(&mut set, from, *outer)?;
                 continue;
             }
             for inner in b {
-                if let Some(piece) = self.both(*outer, *inner)
-                    && !self.add(&mut set, piece)?
-                {
-                    // Its ranges are the last ones, and nobody else's.
-                    self.ranges.truncate(piece.start as usize);
+                if let Some(piece) = self.both(*outer, *inner) {
+                    self.add(&mut set, from, piece)?;
                 }
             }
         }
         Ok(set)
     }
 
-    /// Joins pieces that differ in one range, where the ranges touch.
-    pub fn join(&mut self, set: &mut Set) -> Result<(), LowerError> {
+    /// Takes the pieces away that others cover.
+    fn tidy(&self, set: &mut Set) {
+        let mut kept = Set::with_capacity(set.len());
+        // The largest pieces have the fewest ranges.
+        set.sort_by_key(|piece| piece.count);
+        for piece in set.iter() {
+            if !kept.iter().any(|other| self.covers(*other, *piece)) {
+                kept.push(*piece);
+            }
+        }
+        *set = kept;
+    }
+
+    /// Joins pieces that differ in one range, where the ranges touch, and takes those away that others cover.
+    pub fn join(&mut self, set: &mut Set) {
         /// Beyond, looking at all pairs takes longer than it is worth.
         const JOINED_MAX: usize = 1024;
+        self.tidy(set);
         if set.len() > JOINED_MAX {
-            return Ok(());
+            return;
         }
-        let mut at = 0;
-        while at < set.len() {
-            self.spend(set.len() / 4)?;
-            let joined = (at + 1..set.len()).find_map(|other| Some((other, self.touching(set[at], set[other])?)));
-            let Some((other, (index, range))) = joined else {
+        let mut joined = true;
+        while joined {
+            joined = false;
+            let mut at = 0;
+            while at < set.len() {
+                let mut other = at + 1;
+                while other < set.len() {
+                    let piece = self
+                        .touching(set[at], set[other])
+                        .and_then(|(index, range)| self.with_range(set[at], index, range));
+                    let Some(piece) = piece else {
+                        other += 1;
+                        continue;
+                    };
+                    set[at] = piece;
+                    set.swap_remove(other);
+                    joined = true;
+                    other = at + 1;
+                }
                 at += 1;
-                continue;
-            };
-            let start = self.ranges.len();
-            let old = set[at].start as usize;
-            self.ranges.extend_from_within(old..old + usize::from(set[at].count));
-            let field = self.ranges[start + index].0;
-            self.ranges[start + index].1 = range;
-            if range == all_of(field) {
-                self.ranges.remove(start + index);
             }
-            set.remove(other);
-            set.remove(at);
-            if let Some(piece) = self.settle(start) {
-                self.add(set, piece)?;
-            }
-            at = 0;
         }
-        Ok(())
+        self.tidy(set);
+    }
+
+    /// The piece with another range in this place.
+    fn with_range(&mut self, piece: Piece, index: usize, range: Range) -> Option<Piece> {
+        let start = self.ranges.len();
+        let old = piece.start as usize;
+        self.ranges.extend_from_within(old..old + usize::from(piece.count));
+        let at = start + index;
+        self.ranges[at].1 = range;
+        if range == all_of(self.ranges[at].0) {
+            self.ranges.remove(at);
+        }
+        self.settle(start)
     }
 
     /// Where two pieces of the same fields differ in one, and touch there: its index, and the range of both.

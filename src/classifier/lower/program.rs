@@ -21,6 +21,8 @@ pub enum Tree {
     All(Vec<Tree>),
     /// One is true; none is not.
     Any(Vec<Tree>),
+    /// The same of trees that begin with comparisons of one load, of which no two are true.
+    OneOf(Vec<Tree>),
 }
 
 /// A comparison of what a load gives.
@@ -40,6 +42,18 @@ pub enum Need {
     Captured(u32),
     /// So many bytes behind IPv4's header: of this field.
     Transport(Field, u32),
+}
+
+impl Need {
+    /// What the frame must be like.
+    pub fn range(self) -> Option<(Field, Range)> {
+        let (field, bytes) = match self {
+            Need::Nothing => return None,
+            Need::Captured(bytes) => (Field::CAPTURED, bytes),
+            Need::Transport(field, bytes) => (field, bytes),
+        };
+        Some((field, Range::new(bytes, field.max())))
+    }
 }
 
 /// Values of what is loaded.
@@ -269,7 +283,7 @@ impl At {
         let arp = || one(ether::ARP, 32, 42);
         let rarp = || one(ether::RARP, 32, 42);
         match (family, net.address) {
-            (Family::Any, IpAddr::V4(_)) => Tree::Any(vec![ip(), arp(), rarp()]),
+            (Family::Any, IpAddr::V4(_)) => Tree::OneOf(vec![ip(), arp(), rarp()]),
             (Family::Ip, IpAddr::V4(_)) => ip(),
             (Family::Arp, IpAddr::V4(_)) => arp(),
             (Family::Rarp, IpAddr::V4(_)) => rarp(),
@@ -307,7 +321,7 @@ impl At {
             Tree::All(vec![self.ether_type(ether::IP6), next])
         };
         match family {
-            Family::Any => Tree::Any(vec![ip(), ip6()]),
+            Family::Any => Tree::OneOf(vec![ip(), ip6()]),
             Family::Ip => ip(),
             Family::Ip6 => ip6(),
             Family::Arp | Family::Rarp => never(),
@@ -339,9 +353,9 @@ impl At {
             );
             Tree::All(vec![self.load(24, ViewField::Protocol, Range::one(*number)), self.first_fragment(), ends])
         });
-        Tree::Any(vec![
-            Tree::All(vec![self.ether_type(ether::IP6), Tree::Any(ip6.collect())]),
-            Tree::All(vec![self.ether_type(ether::IP), Tree::Any(ip.collect())]),
+        Tree::OneOf(vec![
+            Tree::All(vec![self.ether_type(ether::IP6), Tree::OneOf(ip6.collect())]),
+            Tree::All(vec![self.ether_type(ether::IP), Tree::OneOf(ip.collect())]),
         ])
     }
 

@@ -1,8 +1,10 @@
 //! Where a tree of comparisons is true, where it is false, and where it gets to an answer at all.
 
+use std::slice;
+
 use super::LowerError;
-use super::boxes::{Boxes, Piece, Set};
-use super::program::{Leaf, Need, Tree, Values};
+use super::boxes::{Boxes, Set};
+use super::program::{Leaf, Tree, Values};
 use crate::classifier::entry::{Entry, Range};
 use crate::classifier::field::Field;
 
@@ -17,7 +19,7 @@ pub fn entries(tree: &Tree, most: usize) -> Result<Vec<Entry>, LowerError> {
         error => error,
     };
     let mut set = find(&mut boxes, tree, Want::TRUE).map_err(too_many)?.yes;
-    boxes.join(&mut set).map_err(too_many)?;
+    boxes.join(&mut set);
     if set.len() > most {
         return Err(LowerError::TooMany(most));
     }
@@ -34,6 +36,14 @@ struct Want {
 
 impl Want {
     const TRUE: Want = Want { yes: true, no: false, any: false };
+
+    fn turned(self) -> Want {
+        Want { yes: self.no, no: self.yes, any: self.any }
+    }
+
+    fn is_true_alone(self) -> bool {
+        self.yes && !self.no && !self.any
+    }
 }
 
 /// The sets of a tree; empty where nobody asked.
@@ -56,39 +66,61 @@ impl Sets {
 fn find(boxes: &mut Boxes, tree: &Tree, want: Want) -> Result<Sets, LowerError> {
     match tree {
         Tree::Leaf(leaf) => find_leaf(boxes, leaf, want),
-        Tree::Not(tree) => Ok(find(boxes, tree, Want { yes: want.no, no: want.yes, any: want.any })?.turned()),
-        Tree::All(trees) => find_chain(boxes, trees, want),
-        // Not all of them are false.
-        Tree::Any(trees) => Ok(find_chain_of_nots(boxes, trees, want)?.turned()),
+        Tree::Not(tree) => Ok(find(boxes, tree, want.turned())?.turned()),
+        Tree::All(trees) if want.is_true_alone() => Ok(Sets { yes: all_true(boxes, trees)?, ..Sets::default() }),
+        Tree::All(trees) => find_all(boxes, trees, want, &find),
+        // Where the first comparison of one is true, those of the others have been made, and were false.
+        Tree::OneOf(trees) if want.is_true_alone() => {
+            let mut yes = Set::new();
+            for tree in trees {
+                let own = find(boxes, tree, want)?.yes;
+                boxes.apart(&mut yes, own)?;
+            }
+            Ok(Sets { yes, ..Sets::default() })
+        }
+        // One of them is true: not all of them are false.
+        Tree::Any(trees) | Tree::OneOf(trees) => {
+            let find_not = |boxes: &mut Boxes, tree: &Tree, want: Want| Ok(find(boxes, tree, want.turned())?.turned());
+            Ok(find_all(boxes, trees, want.turned(), &find_not)?.turned())
+        }
     }
 }
 
-fn find_chain(boxes: &mut Boxes, trees: &[Tree], want: Want) -> Result<Sets, LowerError> {
-    chain(boxes, trees, want, find)
+/// Where all of these are true. Most of them are comparisons with one range: those make one piece.
+fn all_true(boxes: &mut Boxes, trees: &[Tree]) -> Result<Set, LowerError> {
+    let simple = |tree: &Tree| match tree {
+        Tree::Leaf(Leaf { need, values: Values::One(field, range) }) => Some((need.range(), (*field, *range))),
+        _ => None,
+    };
+    let ranges = trees.iter().filter_map(simple).flat_map(|(need, range)| need.into_iter().chain([range]));
+    let mut set: Set = boxes.piece(ranges).into_iter().collect();
+    for tree in trees.iter().filter(|tree| simple(tree).is_none()) {
+        if set.is_empty() {
+            break;
+        }
+        let own = find(boxes, tree, Want::TRUE)?.yes;
+        set = boxes.meet(&set, &own)?;
+    }
+    Ok(set)
 }
 
-fn find_chain_of_nots(boxes: &mut Boxes, trees: &[Tree], want: Want) -> Result<Sets, LowerError> {
-    let turn = |want: Want| Want { yes: want.no, no: want.yes, any: want.any };
-    chain(boxes, trees, turn(want), |boxes, tree, want| Ok(find(boxes, tree, turn(want))?.turned()))
-}
+/// How the sets of a member are found.
+type Find<'a> = &'a dyn Fn(&mut Boxes, &Tree, Want) -> Result<Sets, LowerError>;
 
-/// The sets of `a and b and c and …`. It is false where `a` is, or where `a` is true and the rest false; the latter may be
-/// written with "`a` gets to an answer" as well, which adds nothing. It gets to an answer where `a` is false, or where `a`
-/// and the rest do.
-fn chain(
-    boxes: &mut Boxes,
-    trees: &[Tree],
-    want: Want,
-    find: impl Fn(&mut Boxes, &Tree, Want) -> Result<Sets, LowerError>,
-) -> Result<Sets, LowerError> {
+/// The sets of `a and b and c and …`. It is false where `a` is, or where `a` is true and the rest false; instead of "`a` is
+/// true" it may say "`a` gets to an answer", which adds nothing. It gets to an answer where `a` is false, or where `a` and the
+/// rest do.
+fn find_all(boxes: &mut Boxes, trees: &[Tree], want: Want, find: Find) -> Result<Sets, LowerError> {
     let Some((last, first)) = trees.split_last() else {
-        let all: Set = boxes.piece(&[]).into_iter().collect();
+        let all: Set = boxes.piece([]).into_iter().collect();
         return Ok(Sets { yes: all.clone(), no: Set::new(), any: all });
     };
     let mut rest = find(boxes, last, want)?;
     for tree in first.iter().rev() {
-        let more = want.no || want.any;
-        let own = find(boxes, tree, Want { yes: want.yes || want.no, no: more, any: more })?;
+        // Where one box says that a comparison is true, that is the better way: what follows does not leave it.
+        let is_guard = matches!(tree, Tree::Leaf(_));
+        let own = Want { yes: want.yes || want.no && is_guard, no: want.no || want.any, any: want.no || want.any };
+        let own = find(boxes, tree, own)?;
         if want.yes {
             rest.yes = boxes.meet(&rest.yes, &own.yes)?;
         }
@@ -97,7 +129,7 @@ fn chain(
             rest.any = boxes.either(own.no.clone(), both)?;
         }
         if want.no {
-            let reached = if own.yes.len() <= own.any.len() { &own.yes } else { &own.any };
+            let reached = if is_guard && own.yes.len() <= 1 { &own.yes } else { &own.any };
             let both = boxes.meet(&rest.no, reached)?;
             rest.no = boxes.either(own.no, both)?;
         }
@@ -106,12 +138,7 @@ fn chain(
 }
 
 fn find_leaf(boxes: &mut Boxes, leaf: &Leaf, want: Want) -> Result<Sets, LowerError> {
-    let need = match leaf.need {
-        Need::Nothing => None,
-        Need::Captured(bytes) => Some((Field::CAPTURED, bytes)),
-        Need::Transport(field, bytes) => Some((field, bytes)),
-    };
-    let need = need.map(|(field, bytes)| (field, Range::new(bytes, field.max())));
+    let need = leaf.need.range();
     let mut sets = Sets::default();
     if want.yes {
         sets.yes = values(boxes, need, &leaf.values, false);
@@ -120,30 +147,27 @@ fn find_leaf(boxes: &mut Boxes, leaf: &Leaf, want: Want) -> Result<Sets, LowerEr
         sets.no = values(boxes, need, &leaf.values, true);
     }
     if want.any {
-        sets.any = boxes.piece(need.as_slice()).into_iter().collect();
+        sets.any = boxes.piece(need).into_iter().collect();
     }
     Ok(sets)
 }
 
 /// The pieces where the values are these, or others.
 fn values(boxes: &mut Boxes, need: Option<(Field, Range)>, values: &Values, others: bool) -> Set {
-    let mut set = Set::new();
-    match (values, others) {
-        (Values::One(field, range), false) => set.extend(one(boxes, need, &[(*field, *range)])),
-        (Values::One(field, range), true) => {
-            set.extend(gaps(*field, &[*range]).filter_map(|range| one(boxes, need, &[(*field, range)])));
+    let (field, ranges) = match values {
+        Values::One(field, range) => (*field, slice::from_ref(range)),
+        Values::Some(field, ranges) => (*field, &ranges[..]),
+        Values::Bits(cubes, other_cubes) => {
+            let cubes = if others { other_cubes } else { cubes };
+            return cubes.iter().filter_map(|bits| boxes.piece(need.into_iter().chain(bits.iter().copied()))).collect();
         }
-        (Values::Some(field, ranges), false) => {
-            set.extend(ranges.iter().filter_map(|range| one(boxes, need, &[(*field, *range)])));
-        }
-        (Values::Some(field, ranges), true) => {
-            set.extend(gaps(*field, ranges).filter_map(|range| one(boxes, need, &[(*field, range)])));
-        }
-        (Values::Bits(cubes, _), false) | (Values::Bits(_, cubes), true) => {
-            set.extend(cubes.iter().filter_map(|bits| one(boxes, need, bits)));
-        }
+    };
+    let mut piece = |range| boxes.piece(need.into_iter().chain([(field, range)]));
+    if others {
+        gaps(field, ranges).filter_map(piece).collect()
+    } else {
+        ranges.iter().filter_map(|range| piece(*range)).collect()
     }
-    set
 }
 
 /// The values of a field between some ranges, which are sorted and apart.
@@ -158,14 +182,4 @@ fn gaps(field: Field, ranges: &[Range]) -> impl Iterator<Item = Range> {
         let low = start?;
         (low <= high).then_some(Range::new(low, high))
     })
-}
-
-/// The piece of what a load needs and the ranges.
-fn one(boxes: &mut Boxes, need: Option<(Field, Range)>, ranges: &[(Field, Range)]) -> Option<Piece> {
-    let Some(need) = need else { return boxes.piece(ranges) };
-    let mut all = [need; 9];
-    let at = ranges.partition_point(|(field, _)| *field < need.0);
-    all[..at].copy_from_slice(&ranges[..at]);
-    all[at + 1..=ranges.len()].copy_from_slice(&ranges[at..]);
-    boxes.piece(&all[..=ranges.len()])
 }
