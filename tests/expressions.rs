@@ -74,7 +74,8 @@ impl Counts {
         let views = lower::views(&entries);
         let chosen = tcpdump::choose(text, frames, program).unwrap();
         let chosen = chosen.unwrap_or_else(|message| panic!("{text}: {message}"));
-        for (frame, theirs) in frames.iter().zip(chosen) {
+        let mut optimised = None;
+        for (number, (frame, theirs)) in frames.iter().zip(chosen).enumerate() {
             if is_excused(text, frame) {
                 self.excused.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -86,8 +87,17 @@ impl Counts {
             if ours == theirs {
                 continue;
             }
-            // The optimiser takes loads away on which nothing depends, and with them what the frame is too short for.
-            if program == Program::Optimised && theirs && !is_whole(frame) {
+            // The optimiser takes loads away on which nothing depends, and with them what the frame is too short for: some that
+            // the entries have (tests that do not matter), some that they have not (words of a net that its prefix does not
+            // reach).
+            let agreed = match program {
+                Program::Optimised => theirs,
+                Program::Written => {
+                    let choose = || tcpdump::choose(text, frames, Program::Optimised).unwrap().unwrap();
+                    optimised.get_or_insert_with(choose)[number] == ours
+                }
+            };
+            if agreed && !is_whole(frame) {
                 self.optimised.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

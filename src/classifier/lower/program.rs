@@ -300,8 +300,9 @@ impl At {
             self.load(end + 4 * index, nth(field, index), Range::new(word & !host, word | host))
         };
         match net.address {
+            IpAddr::V4(_) if net.prefix == 0 => {}
             IpAddr::V4(address) => tests.push(word(0, address.to_bits(), u32::from(net.prefix))),
-            IpAddr::V6(address) => tests.extend((0..4).map(|index| {
+            IpAddr::V6(address) => tests.extend((0..u32::from(net.prefix).div_ceil(32)).map(|index| {
                 // The shift leaves the four bytes of the word.
                 let value = (address.to_bits() >> (96 - 32 * index)) as u32;
                 word(index, value, u32::from(net.prefix).saturating_sub(32 * index).min(32))
