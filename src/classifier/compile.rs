@@ -1,5 +1,8 @@
 //! Rules -> tables: each rule's expression is read and lowered, and all of them become one set of trees.
 
+use std::num::NonZero;
+use std::thread;
+
 use super::entry::Entry;
 use super::field::Field;
 use super::lower::{self, ENTRIES_MAX, LowerError};
@@ -54,17 +57,46 @@ impl From<CompileError> for Error {
     }
 }
 
-/// Compiles rules that stand in the order in which they are asked. `interface` tells the number of a device.
-pub fn compile(rules: &[Rule], interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Compiled, CompileError> {
-    let lowered = rules
-        .iter()
-        .map(|rule| entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error }));
-    let entries = lowered.collect::<Result<Vec<_>, _>>()?;
+/// Tells the number of a device.
+pub type Numbers<'a> = &'a (dyn Fn(&InterfaceName) -> Option<u32> + Sync);
+
+/// Rules for which one more thread is worth it.
+const A_THREAD: usize = 500;
+/// Threads, at most.
+const THREADS: usize = 8;
+
+/// Compiles rules that stand in the order in which they are asked.
+pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, CompileError> {
+    let entries = lowered(rules, interface)?;
     if entries.is_empty() {
         return Ok(Compiled::default());
     }
     let tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
     Ok(Compiled { uses: uses(&tables), tables })
+}
+
+/// The entries of each rule: most of the work, and each rule for itself.
+fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, CompileError> {
+    let lower = |rules: &[Rule]| -> Result<Vec<Vec<Entry>>, CompileError> {
+        let one = |rule: &Rule| {
+            entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error })
+        };
+        rules.iter().map(one).collect()
+    };
+    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cpus.min(THREADS).min(rules.len() / A_THREAD);
+    if threads < 2 {
+        return lower(rules);
+    }
+    thread::scope(|scope| {
+        let parts = rules.chunks(rules.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || lower(part))).collect();
+        let mut all = Vec::with_capacity(rules.len());
+        for thread in running {
+            all.append(&mut thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
 }
 
 /// The entries of a rule's expression.

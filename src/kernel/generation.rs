@@ -18,7 +18,6 @@ impl Instance {
         let rules = &change.rules;
         let mut config = config_of(peers);
         let raw = rules.raw(peers, &config)?;
-        let before = self.rules()?;
         let mut meta = self.meta()?;
 
         // All that takes memory or may be refused, while nothing has changed yet.
@@ -42,7 +41,7 @@ impl Instance {
             }
         }
         config.stamp = old.stamp;
-        if *rules != before {
+        if change.differs {
             config.stamp = meta.next_version;
             meta.next_version = next(meta.next_version);
         }
@@ -67,9 +66,7 @@ impl Instance {
         maps.put_table(free, table)?;
         tables::pin_table(&self.place, free, table.map(|(_, map)| map))?;
         texts::put(&self.place, free, text.as_ref())?;
-        let known: std::collections::HashSet<_> = before.set.rules.iter().map(|rule| rule.id).collect();
-        let new: Vec<u32> = rules.slots().filter(|(rule, _)| !known.contains(&rule.id)).map(|(_, slot)| slot).collect();
-        self.rule_counters.begin(self.bank(), &new)?;
+        self.rule_counters.begin(self.bank(), &change.begun)?;
         self.set_meta(&meta)?;
         self.config.set(free, &config)?;
         self.activate(free, self.bank());

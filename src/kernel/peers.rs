@@ -4,7 +4,7 @@
 use super::abi::{self, Config, Meta, PEERS, Pod, RawPeer};
 use super::generation::next;
 use super::instance::Instance;
-use super::rules::{Change, check_in_use};
+use super::rules::check_in_use;
 use crate::model::peer::{Peer, PeerName};
 use crate::model::{Code, Error, Result};
 
@@ -36,7 +36,7 @@ impl Instance {
     pub fn replace_peers(&self, wanted: &Slots) -> Result<()> {
         let rules = self.rules()?;
         check_in_use(&rules.set, wanted)?;
-        self.commit(wanted, &Change { rules, compiled: None })
+        self.commit(wanted, &rules.as_they_are())
     }
 
     /// Writes these peers into the free generation.

@@ -4,7 +4,8 @@ mod counters;
 pub(super) mod tables;
 pub(super) mod texts;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,10 @@ pub struct Change {
     pub(super) rules: Rules,
     /// None: the tables in use are right.
     pub(super) compiled: Option<Compiled>,
+    /// The slots of the counters of new rules.
+    pub(super) begun: Vec<u32>,
+    /// Whether anything differs from what is in use.
+    pub(super) differs: bool,
 }
 
 impl Rules {
@@ -56,19 +61,30 @@ impl Rules {
             |rules: &[Rule]| -> Vec<String> { rules.iter().map(|rule| rule.expression.clone()).collect() };
         if same_interfaces && expressions(&set.rules) == expressions(&self.set.rules) {
             let rules = Rules { set, counters, interfaces: self.interfaces.clone() };
-            return Ok(Change { rules, compiled: None });
+            return Ok(self.changed_to(rules, None));
         }
-        let asked = std::cell::RefCell::new(BTreeMap::new());
+        let asked = Mutex::new(BTreeMap::new());
         let number = |name: &InterfaceName| {
             let found = known(name.as_str());
-            if let Some(number) = found {
-                asked.borrow_mut().insert(name.to_string(), number);
+            if let (Some(number), Ok(mut asked)) = (found, asked.lock()) {
+                asked.insert(name.to_string(), number);
             }
             found
         };
         let compiled = compile(&set.rules, &number)?;
-        let rules = Rules { set, counters, interfaces: asked.into_inner() };
-        Ok(Change { rules, compiled: Some(compiled) })
+        let rules = Rules { set, counters, interfaces: asked.into_inner().unwrap_or_default() };
+        Ok(self.changed_to(rules, Some(compiled)))
+    }
+
+    /// No change: the rules go on with other peers.
+    pub(super) fn as_they_are(self) -> Change {
+        Change { rules: self, compiled: None, begun: Vec::new(), differs: false }
+    }
+
+    fn changed_to(&self, rules: Rules, compiled: Option<Compiled>) -> Change {
+        let known: HashSet<_> = self.set.rules.iter().map(|rule| rule.id).collect();
+        let begun = rules.slots().filter(|(rule, _)| !known.contains(&rule.id)).map(|(_, slot)| slot).collect();
+        Change { begun, differs: rules != *self, compiled, rules }
     }
 
     /// The slots of the counters of these rules: those that they have, and free ones.
