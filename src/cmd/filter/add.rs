@@ -15,11 +15,11 @@ use crate::output::Report;
 #[derive(Debug, clap::Args)]
 #[command(after_help = help::ADD)]
 pub struct Args {
-    #[command(flatten)]
-    rule: RuleArgs,
     /// Add the rules of this file, all of them or none: each line has the arguments of one filter add; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["priority", "action", "to", "snaplen", "sample", "expression", "Flags"])]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    rule: RuleArgs,
 }
 
 /// Rules to be added.

@@ -24,11 +24,12 @@ pub(super) struct RuleArgs {
     /// Copy one flow of N, both directions of it, the same one on every host: 1/N [default: 1/1]
     #[arg(long, value_name = "1/N")]
     pub(super) sample: Option<Sample>,
-    #[command(flatten)]
-    pub(super) flags: Flags,
     /// Expression in tcpdump's language; several words are joined by spaces
     #[arg(value_name = "EXPR")]
     pub(super) expression: Vec<String>,
+    // Last: what comes behind it would stand below its heading.
+    #[command(flatten)]
+    pub(super) flags: Flags,
 }
 
 /// Where copies go.
