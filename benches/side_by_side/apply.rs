@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use ebmirror::model::{Error, Result};
 use serde_json::{Value, json};
 
-use super::lane::{Lane, SENDER, TAP, Tools, add_vxlan_sender, tool};
+use super::lane::{Lane, TAP, Tools, add_vxlan_sender, tool};
 use super::rules::Set;
 use super::statistics::estimate;
 use super::table::{Table, cell};
@@ -40,7 +40,7 @@ impl Apply {
         let turns = if quick { 3 } else { 11 };
         let others = maps()?;
         let lane = Lane::new(UNDERLAY_MTU)?;
-        lane.mirror(tools, &[])?;
+        lane.mirror(tools, 1)?;
         let ours = || -> Result<BTreeMap<u32, (String, u64)>> {
             let mut all = maps()?;
             all.retain(|id, (name, _)| !others.contains_key(id) && name.starts_with(MAP_PREFIX));
@@ -49,8 +49,8 @@ impl Apply {
         let empty = mebibytes(ours()?.values().map(|(_, bytes)| bytes));
         // A host of its own for the other: filters of both on one device would be no fair turn.
         let other = Lane::new(UNDERLAY_MTU)?;
-        add_vxlan_sender(&other.host)?;
-        let (file, batch) = (set.file(), set.batch(TAP, SENDER));
+        let device = add_vxlan_sender(&other.host, 0)?;
+        let (file, batch) = (set.file(), set.batch(TAP, &device));
         let (mut ebmirror, mut tc, mut full, mut by_name) = (Vec::new(), Vec::new(), 0.0, BTreeMap::new());
         for _ in 0..turns {
             let (_, took) = tools.ebmirror(&lane.host, &["filter", "add", "--file", "-"], &file)?;

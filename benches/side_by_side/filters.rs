@@ -173,7 +173,7 @@ fn measure(
     let mut lanes = Vec::new();
     for set in sets.iter().flatten() {
         let mut lane = Lane::new(UNDERLAY_MTU)?;
-        lane.mirror(tools, &[])?;
+        lane.mirror(tools, 1)?;
         tools.ebmirror(&lane.host, &["filter", "add", "--file", "-"], &set.file())?;
         lane.sink()?;
         lanes.push(lane);

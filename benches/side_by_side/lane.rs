@@ -25,13 +25,11 @@ pub const CLIENT: &str = "10.1.0.1";
 pub const HOST: &str = "10.1.0.2";
 const UNDERLAY_IP: &str = "10.2.0.1";
 pub const COLLECTOR: &str = "10.2.0.2";
+/// Of the first peer.
 pub const VNI: u32 = 42;
 pub const VXLAN_PORT: u16 = 4789;
 /// The collector's own VXLAN receiver.
 const RECEIVER: &str = "vx0";
-
-/// The device into which `mirred` mirrors.
-pub const SENDER: &str = "vxm";
 
 /// How long the next copy may take to arrive once the traffic has ended.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -130,12 +128,14 @@ impl Lane {
         Ok(Self { client, host, collector, sink: None, attached: Vec::new(), userspace: None })
     }
 
-    /// ebmirror at the tap, with a peer at the collector.
-    pub fn mirror(&self, tools: &Tools, options: &[&str]) -> Result<()> {
+    /// ebmirror at the tap, with so many peers at the collector.
+    pub fn mirror(&self, tools: &Tools, peers: u32) -> Result<()> {
         tools.ebmirror(&self.host, &["attach", TAP], "")?;
-        let vni = VNI.to_string();
-        let peer = ["peer", "add", "ids", "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", &vni];
-        tools.ebmirror(&self.host, &[&peer, options].concat(), "")?;
+        for number in 0..peers {
+            let (name, vni) = (format!("ids{number}"), (VNI + number).to_string());
+            let peer = ["peer", "add", &name, "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", &vni];
+            tools.ebmirror(&self.host, &peer, "")?;
+        }
         Ok(())
     }
 
@@ -217,13 +217,15 @@ fn cable(a: (&Host, &str, &str), b: (&Host, &str, &str), mtu: u32) -> Result<()>
     connect(Port { host: a.0, ifname: a.1, addresses: &at_a }, Port { host: b.0, ifname: b.1, addresses: &at_b }, mtu)
 }
 
-/// A vxlan device on the host that sends to the collector.
-pub fn add_vxlan_sender(host: &Host) -> Result<()> {
+/// A vxlan device on the host that sends to the collector, and its name: one a number.
+pub fn add_vxlan_sender(host: &Host, number: u32) -> Result<String> {
+    let (name, vni) = (format!("vxm{number}"), VNI + number);
     let add = format!(
-        "ip link add {SENDER} type vxlan id {VNI} remote {COLLECTOR} dstport {VXLAN_PORT} dev {UNDERLAY} nolearning"
+        "ip link add {name} type vxlan id {vni} remote {COLLECTOR} dstport {VXLAN_PORT} dev {UNDERLAY} nolearning"
     );
     tool(host, &add, "")?;
-    host.set_up(SENDER)
+    host.set_up(&name)?;
+    Ok(name)
 }
 
 /// As tools write it.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Findings;
 use super::flow::{Mix, strangers};
-use super::lane::{Lane, SENDER, TAP, Tools, UNDERLAY, add_vxlan_sender, tool};
+use super::lane::{Lane, TAP, Tools, UNDERLAY, add_vxlan_sender, tool};
 use super::measure::{Contender, Plan, Series, take_turns};
 use super::plot::{Named, Plot, Style, draw};
 use super::program::attach_clone;
@@ -22,6 +22,12 @@ const FLOWS: u32 = 4096;
 /// Frames that must arrive, decoded by the kernel, before anything is timed.
 const PROOF_FRAMES: usize = 1024;
 const UNDERLAY_MTU: u32 = 1500;
+/// So many of the workloads are in the plot, the first ones.
+const DRAWN: usize = 3;
+/// Who copies to many collectors, and to how many.
+const FAN_OUT: [Scenario; 3] = [Scenario::Nothing, Scenario::Ebmirror, Scenario::Mirred];
+const FAN_PEERS: u32 = 16;
+const FAN: &str = "XDP live frames, 60 bytes";
 
 /// Who mirrors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +45,17 @@ pub enum Scenario {
     Userspace,
 }
 
+/// What a lane is like.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    /// The processor of the traffic.
+    cpu: usize,
+    /// The underlay has no transmit offloads.
+    plain_nic: bool,
+    /// How many collectors there are.
+    peers: u32,
+}
+
 impl Scenario {
     pub const ALL: [Self; 5] = [Self::Nothing, Self::Clone, Self::Ebmirror, Self::Mirred, Self::Userspace];
 
@@ -52,16 +69,15 @@ impl Scenario {
         }
     }
 
-    /// How many packets reach the collector for each frame.
-    fn copies(self) -> u64 {
-        u64::from(self != Self::Nothing)
+    /// How many copies of a frame reach the collector.
+    fn copies(self, peers: u32) -> u64 {
+        if self == Self::Nothing { 0 } else { peers.into() }
     }
 
-    /// A lane where it is at work, proven to deliver what the kernel decodes, and which then ends at the sink. With
-    /// `plain_nic` the underlay has no transmit offloads.
-    pub fn lane(self, tools: &Tools, plain_nic: bool, cpu: usize, random: &mut Random) -> Result<Lane> {
+    /// A lane where it is at work, proven to deliver what the kernel decodes, and which then ends at the sink.
+    fn lane(self, tools: &Tools, setup: Setup, random: &mut Random) -> Result<Lane> {
         let mut lane = Lane::new(UNDERLAY_MTU)?;
-        if plain_nic {
+        if setup.plain_nic {
             lane.host.offloads_off(UNDERLAY)?;
         }
         match self {
@@ -72,22 +88,22 @@ impl Scenario {
                     lane.keep(attached);
                 }
             }
-            Self::Ebmirror => lane.mirror(tools, &[])?,
-            Self::Mirred => mirred(&lane.host)?,
-            Self::Userspace => lane.mirror_from_userspace(other_cpu(cpu))?,
+            Self::Ebmirror => lane.mirror(tools, setup.peers)?,
+            Self::Mirred => mirred(&lane.host, setup.peers)?,
+            Self::Userspace => lane.mirror_from_userspace(other_cpu(setup.cpu))?,
         }
         if !matches!(self, Self::Nothing | Self::Clone) {
-            self.prove(&lane, cpu, random)?;
+            self.prove(&lane, setup, random)?;
         }
         lane.sink()?;
         Ok(lane)
     }
 
-    fn prove(self, lane: &Lane, cpu: usize, random: &mut Random) -> Result<()> {
+    fn prove(self, lane: &Lane, setup: Setup, random: &mut Random) -> Result<()> {
         lane.receive()?;
-        let traffic = Live::new(&strangers(FLOWS), Mix::Uniform, 60, random)?;
+        let traffic = Live::new(&strangers(FLOWS), Mix::Uniform, 60, random)?.copied(setup.peers);
         let before = lane.received()?;
-        traffic.send(lane, cpu, PROOF_FRAMES)?;
+        traffic.send(lane, setup.cpu, PROOF_FRAMES)?;
         let wanted = PROOF_FRAMES as u64;
         for _ in 0..200 {
             let received = lane.received()? - before;
@@ -107,16 +123,16 @@ fn other_cpu(cpu: usize) -> usize {
     (cpu + processors - 1) % processors
 }
 
-/// What people use today.
-fn mirred(host: &Host) -> Result<()> {
-    add_vxlan_sender(host)?;
-    let mut lines = vec![format!("tc qdisc add dev {TAP} clsact")];
+/// What people use today: one filter, with an action for each collector.
+fn mirred(host: &Host, peers: u32) -> Result<()> {
+    let devices = (0..peers).map(|number| add_vxlan_sender(host, number)).collect::<Result<Vec<_>>>()?;
+    let actions: String = devices.iter().map(|device| format!(" action mirred egress mirror dev {device}")).collect();
+    tool(host, &format!("tc qdisc add dev {TAP} clsact"), "")?;
     for direction in Direction::ALL {
-        lines.push(format!(
-            "tc filter add dev {TAP} {direction} protocol all prio 1 u32 match u32 0 0 action mirred egress mirror dev {SENDER}"
-        ));
+        let add = format!("tc filter add dev {TAP} {direction} protocol all prio 1 u32 match u32 0 0{actions}");
+        tool(host, &add, "")?;
     }
-    lines.iter().try_for_each(|line| tool(host, line, "").map(|_| ()))
+    Ok(())
 }
 
 /// Traffic, and what it is called.
@@ -124,8 +140,21 @@ struct Workload {
     name: &'static str,
     traffic: Box<dyn Traffic>,
     series: Vec<Series>,
-    /// In the plot too.
-    drawn: bool,
+}
+
+impl Workload {
+    fn new(name: &'static str, traffic: Box<dyn Traffic>, scenarios: &[Scenario]) -> Self {
+        Self { name, traffic, series: vec![Series::default(); scenarios.len()] }
+    }
+
+    fn round(&mut self, scenarios: &[Scenario], lanes: &[Lane], peers: u32, plan: Plan, round: usize) -> Result<()> {
+        let contender = |(scenario, lane): (&Scenario, _)| {
+            let copies = scenario.copies(peers);
+            Contender { lane, traffic: self.traffic.as_ref(), copies }
+        };
+        let contenders: Vec<Contender<'_>> = scenarios.iter().zip(lanes).map(contender).collect();
+        take_turns(&contenders, plan, round, &mut self.series)
+    }
 }
 
 fn workloads(quick: bool, random: &mut Random) -> Result<Vec<Workload>> {
@@ -150,55 +179,69 @@ fn workloads(quick: bool, random: &mut Random) -> Result<Vec<Workload>> {
             ("UDP, ingress, 60 bytes", udp(60, ingress)),
             ("UDP, ingress, 1,400 bytes", udp(1400, ingress)),
             ("UDP, egress, 1,400 bytes", udp(1400, egress)),
+            ("UDP, ingress, 1,514 bytes: two fragments a copy", udp(1514, ingress)),
         ]);
     }
-    let series = || vec![Series::default(); Scenario::ALL.len()];
-    Ok(all
-        .into_iter()
-        .enumerate()
-        .map(|(place, (name, traffic))| Workload { name, traffic, series: series(), drawn: place < 3 })
-        .collect())
+    Ok(all.into_iter().map(|(name, traffic)| Workload::new(name, traffic, &Scenario::ALL)).collect())
 }
 
-/// The whole suite: its tables, and its document.
+/// The whole suite: its tables, its plot and its document.
 pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&str)) -> Result<Findings> {
     let mut random = Random::new(1);
     let mut all = workloads(quick, &mut random)?;
+    let copied = Live::new(&strangers(FLOWS), Mix::Uniform, 60, &mut random)?.copied(FAN_PEERS);
+    let mut fan = Workload::new(FAN, Box::new(copied), &FAN_OUT);
     let mut streams = tcp::Streams::new();
+    let plain = Setup { cpu: plan.cpu, plain_nic: false, peers: 1 };
     for rig in 0..rigs {
         say(&format!("mirror: rig {} of {rigs}", rig + 1));
-        let build = |plain_nic: bool, random: &mut Random| -> Result<Vec<Lane>> {
-            Scenario::ALL.into_iter().map(|scenario| scenario.lane(tools, plain_nic, plan.cpu, random)).collect()
+        let mut build = |scenarios: &[Scenario], setup: Setup| -> Result<Vec<Lane>> {
+            scenarios.iter().map(|scenario| scenario.lane(tools, setup, &mut random)).collect()
         };
-        let lanes = build(false, &mut random)?;
+        let lanes = build(&Scenario::ALL, plain)?;
+        let fan_lanes = build(&FAN_OUT, Setup { peers: FAN_PEERS, ..plain })?;
+        let nic_lanes = build(&Scenario::ALL, Setup { plain_nic: true, ..plain })?;
         for round in 0..plan.rounds {
+            let round = rig * plan.rounds + round;
             for workload in &mut all {
-                let contenders: Vec<Contender<'_>> = Scenario::ALL
-                    .into_iter()
-                    .zip(&lanes)
-                    .map(|(scenario, lane)| Contender {
-                        lane,
-                        traffic: workload.traffic.as_ref(),
-                        copies: scenario.copies(),
-                    })
-                    .collect();
-                take_turns(&contenders, plan, rig * plan.rounds + round, &mut workload.series)?;
+                workload.round(&Scenario::ALL, &lanes, 1, plan, round)?;
             }
+            fan.round(&FAN_OUT, &fan_lanes, FAN_PEERS, plan, round)?;
         }
-        let plain = build(true, &mut random)?;
         say("mirror: TCP streams");
-        streams.measure(&[&lanes, &plain], quick, rig)?;
-        for (scenario, lane) in Scenario::ALL.into_iter().zip(lanes.iter()).chain(Scenario::ALL.into_iter().zip(&plain))
-        {
-            if scenario == Scenario::Ebmirror {
+        streams.measure(&[&lanes, &nic_lanes], quick, rig)?;
+        let built = [(&Scenario::ALL[..], &lanes), (&FAN_OUT[..], &fan_lanes), (&Scenario::ALL[..], &nic_lanes)];
+        for (scenarios, lanes) in built {
+            for (_, lane) in scenarios.iter().zip(lanes).filter(|(scenario, _)| **scenario == Scenario::Ebmirror) {
                 lane.close(tools)?;
             }
         }
     }
-    let mut tables = vec![costs(&all)];
+    let mut tables = vec![costs(&all), fan_out(&fan)];
     tables.extend(streams.tables());
-    let document = json!({ "frames": documents(&all), "streams": streams.document() });
+    let document = json!({
+        "frames": documents(&Scenario::ALL, &all), "fan_out": documents(&FAN_OUT, std::slice::from_ref(&fan)),
+        "streams": streams.document(),
+    });
     Ok(Findings { tables, plots: vec![plot(&all)?], document })
+}
+
+/// Many collectors.
+fn fan_out(fan: &Workload) -> Table {
+    let mut table = Table::new(
+        format!("{FAN_PEERS} collectors: added cost, nanoseconds a frame (median, 95 % interval)"),
+        &["traffic", "A takes", "C adds", "D adds", "C / D"],
+    );
+    if let [nothing, ebmirror, mirred] = &fan.series[..] {
+        table.row(vec![
+            fan.name.to_owned(),
+            cell(nothing.estimate(), 0),
+            cell(ebmirror.added(nothing), 0),
+            cell(mirred.added(nothing), 0),
+            cell(ebmirror.added_ratio(nothing, mirred), 2),
+        ]);
+    }
+    table
 }
 
 /// What each adds, and how ebmirror compares.
@@ -225,24 +268,24 @@ fn costs(all: &[Workload]) -> Table {
 }
 
 fn plot(all: &[Workload]) -> Result<Plot> {
-    let labels: Vec<String> =
-        all.iter().filter(|workload| workload.drawn).map(|workload| workload.name.replace(" bytes", " B")).collect();
+    let all = &all[..all.len().min(DRAWN)];
+    let labels: Vec<String> = all.iter().map(|workload| workload.name.replace(" bytes", " B")).collect();
     let series: Vec<Named> = Scenario::ALL
         .into_iter()
         .enumerate()
         .skip(1)
         .map(|(place, scenario)| {
             let added = |workload: &Workload| workload.series[place].with_userspace().added(&workload.series[0]);
-            (scenario.name().to_owned(), all.iter().filter(|workload| workload.drawn).map(added).collect())
+            (scenario.name().to_owned(), all.iter().map(added).collect())
         })
         .collect();
     let title = "What a mirror adds to a frame";
     draw("mirror", Style::Bars, title, ["traffic", "nanoseconds a frame"], &labels, &series)
 }
 
-fn documents(all: &[Workload]) -> Vec<Value> {
+fn documents(scenarios: &[Scenario], all: &[Workload]) -> Vec<Value> {
     let one = |workload: &Workload| {
-        let rows = Scenario::ALL.into_iter().zip(&workload.series).map(|(scenario, series)| {
+        let rows = scenarios.iter().zip(&workload.series).map(|(scenario, series)| {
             json!({ "scenario": scenario, "nanoseconds": series.estimate(), "runs": series,
                 "added": series.added(&workload.series[0]) })
         });

@@ -21,6 +21,8 @@ use super::program::Generator;
 
 /// Frames of one trip into the kernel: as many as a network card hands over at a time.
 const BATCH: usize = 64;
+/// Less than what waits on a processor at most: net.core.netdev_max_backlog is 1,000.
+const QUEUE: u32 = 512;
 /// Where nobody reads.
 pub const UDP_PORT: u16 = 5201;
 /// Where they come from.
@@ -50,12 +52,19 @@ pub trait Traffic: Sync {
 pub struct Live {
     generator: Generator,
     frame: Vec<u8>,
+    batch: u32,
 }
 
 impl Live {
     /// Frames of this length of these flows.
     pub fn new(flows: &[Packet5], mix: Mix, length: usize, random: &mut Random) -> Result<Self> {
-        Ok(Self { generator: Generator::new(&mix.rows(flows, length, random))?, frame: frame(&flows[0], length) })
+        let generator = Generator::new(&mix.rows(flows, length, random))?;
+        Ok(Self { generator, frame: frame(&flows[0], length), batch: BATCH as u32 })
+    }
+
+    /// The same in portions that a queue of a thousand packets holds, as many times copied.
+    pub fn copied(self, times: u32) -> Self {
+        Self { batch: self.batch.min(QUEUE / times), ..self }
     }
 
     fn inject(&self, ifindex: u32, count: usize) -> io::Result<Duration> {
@@ -72,7 +81,7 @@ impl Live {
             ctx_size_in: size_of::<libbpf_sys::xdp_md>() as u32,
             repeat: i32::try_from(count).map_err(io::Error::other)?,
             flags: libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES,
-            batch_size: BATCH as u32,
+            batch_size: self.batch,
             ..libbpf_sys::bpf_test_run_opts::default()
         };
         let program = self.generator.as_fd().as_raw_fd();
