@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use ebmirror::lab::sandbox::private_bpffs;
-use ebmirror::model::{Error, Result};
+use ebmirror::model::{Code, Error, Result};
 use serde_json::{Value, json};
 
 use self::lane::Tools;
@@ -100,6 +100,13 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args) -> Result<()> {
     let machine = Machine::look()?;
+    if machine.processors < 2 || args.cpu >= machine.processors {
+        let what = format!(
+            "this machine has {} processors, and the traffic is to run on number {}",
+            machine.processors, args.cpu
+        );
+        return Err(Error::new(Code::Usage, what).hint("--cpu takes a number from 0 on, and two processors are needed"));
+    }
     let doubts = machine.doubts();
     doubts.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     let start = Instant::now();

@@ -60,6 +60,12 @@ impl Series {
         Self { nanoseconds: both.collect(), ..self.clone() }
     }
 
+    /// What it took more than another one, round by round.
+    pub fn difference(&self, base: &Self) -> Self {
+        let rounds = self.nanoseconds.iter().zip(&base.nanoseconds);
+        Self { nanoseconds: rounds.map(|(this, base)| this - base).collect(), ..Self::default() }
+    }
+
     /// What it took more than another one in the same round.
     pub fn added(&self, base: &Self) -> Option<Estimate> {
         self.with(base, |this, that| this - that)

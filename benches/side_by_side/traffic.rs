@@ -5,6 +5,7 @@ use std::mem::{size_of, zeroed};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use ebmirror::lab::capture::Sender;
@@ -183,19 +184,50 @@ impl Packet {
     }
 }
 
+impl Packet {
+    /// Waits for the others, if there are any, once it is warm.
+    fn send_from(&self, cpu: usize, count: usize, others: Option<&Barrier>) -> io::Result<Duration> {
+        pin(cpu)?;
+        let socket = Sender::open(TAP)?;
+        let mut batch = Batch::new(&self.frames);
+        batch.send(socket.as_fd().as_raw_fd(), BATCH)?;
+        if let Some(others) = others {
+            others.wait();
+        }
+        let start = Instant::now();
+        batch.send(socket.as_fd().as_raw_fd(), count - BATCH)?;
+        Ok(start.elapsed().mul_f64(count as f64 / (count - BATCH) as f64))
+    }
+}
+
 impl Traffic for Packet {
     fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
         let (from, _, _) = lane.ends(self.direction);
-        from.attempt("sending frames", || {
-            pin(cpu)?;
-            let socket = Sender::open(TAP)?;
-            let mut batch = Batch::new(&self.frames);
-            batch.send(socket.as_fd().as_raw_fd(), BATCH)?;
-            let start = Instant::now();
-            batch.send(socket.as_fd().as_raw_fd(), count - BATCH)?;
-            Ok(start.elapsed().mul_f64(count as f64 / (count - BATCH) as f64))
+        from.attempt("sending frames", || self.send_from(cpu, count, None))
+    }
+}
+
+/// The same from the processor and from another one at the same time: twice the frames, and the mean of both times.
+pub struct Pair(pub Packet);
+
+impl Traffic for Pair {
+    fn send(&self, lane: &Lane, cpu: usize, count: usize) -> Result<Duration> {
+        let (from, _, _) = lane.ends(self.0.direction);
+        let barrier = Barrier::new(2);
+        let one = |cpu| from.attempt("sending frames", || self.0.send_from(cpu, count, Some(&barrier)));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| one(other_cpu(cpu)));
+            let took = one(cpu)?;
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((took + other) / 2)
         })
     }
+}
+
+/// Another processor than this one, where there is one.
+pub fn other_cpu(cpu: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    (cpu + processors - 1) % processors
 }
 
 /// Messages for `sendmmsg`, one a payload, at least a batch of them.
