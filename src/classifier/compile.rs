@@ -71,7 +71,9 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
     if entries.is_empty() {
         return Ok(Compiled::default());
     }
-    let tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
+    let mut tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
+    // A frame's length may be compared with what only a further view makes of it.
+    tables.views = entries.iter().map(|entries| lower::views(entries)).fold(tables.views, u8::max);
     Ok(Compiled { uses: uses(&tables), tables })
 }
 
