@@ -36,7 +36,7 @@ impl Instance {
     pub fn replace_peers(&self, wanted: &Slots) -> Result<()> {
         let rules = self.rules()?;
         check_in_use(&rules.set, wanted)?;
-        self.commit(wanted, &rules.as_they_are())
+        self.commit(wanted, &rules.kept())
     }
 
     /// Writes these peers into the free generation.

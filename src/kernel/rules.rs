@@ -77,7 +77,7 @@ impl Rules {
     }
 
     /// No change: the rules go on with other peers.
-    pub(super) fn as_they_are(self) -> Change {
+    pub(super) fn kept(self) -> Change {
         Change { rules: self, compiled: None, begun: Vec::new(), differs: false }
     }
 
