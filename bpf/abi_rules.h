@@ -17,7 +17,6 @@ enum ebm_rules_limit {
 	EBM_RULES_MEDIUM = 1 << 15,
 	EBM_RULES_LARGE = 1 << 20,
 	EBM_RULES_STEPS = 4096, /* nodes on a frame's way through all trees, at most */
-	EBM_RULES_TEXT = 4096, /* bytes in one element of the texts of the rules */
 	EBM_RULES_CAPTURED = 58, /* bytes: no field of a frame's first view ends behind it; each `vlan` moves them by four */
 	EBM_RULES_TRANSPORT = 14, /* bytes behind the IPv4 header: no field ends behind them */
 };

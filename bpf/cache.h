@@ -153,4 +153,39 @@ static __always_inline bool cache_has(const struct cache_slot *slot, const struc
 	return !differ;
 }
 
+/* The frame's words: nothing goes into them that is not in the key, so that two frames with the same key have the same rule. */
+static __always_inline void cache_words(const struct cache_frame *frame, struct key *key)
+{
+	__u32 *view = key->word + EBM_FIELD_VIEW;
+	__u64 rest = frame->key.rest;
+
+	for (int i = 0; i < (EBM_FIELD_VIEW + EBM_FIELD_VIEW_WORDS) / 2; i++)
+		((__u64 *)key->word)[i] = 0;
+	key->word[EBM_FIELD_DIRECTION] = rest >> 54 & 3;
+	key->word[EBM_FIELD_INTERFACE] = (__u32)frame->key.frame;
+	key->word[EBM_FIELD_LENGTH] = frame->key.frame >> 32;
+	key->word[EBM_FIELD_CAPTURED] = rest >> 56;
+	key->word[EBM_FIELD_DST_MAC_HIGH] = bpf_ntohs((__u16)frame->key.mac[0]);
+	key->word[EBM_FIELD_DST_MAC_HIGH] |= (key->word[EBM_FIELD_DST_MAC_HIGH] & 0x100) << 8;
+	key->word[EBM_FIELD_DST_MAC_LOW] = bpf_ntohl((__u32)(frame->key.mac[0] >> 16));
+	key->word[EBM_FIELD_SRC_MAC_HIGH] = bpf_ntohs((__u16)(frame->key.mac[0] >> 48));
+	key->word[EBM_FIELD_SRC_MAC_LOW] = bpf_ntohl((__u32)frame->key.mac[1]);
+	view[EBM_VIEW_PROTOCOL] = rest >> 32 & 0xff;
+	view[EBM_VIEW_SPORT] = bpf_ntohs((__u16)rest);
+	view[EBM_VIEW_DPORT] = bpf_ntohs((__u16)(rest >> 16));
+	view[EBM_VIEW_TCP_FLAGS] = rest >> 40 & 0xff;
+	if (frame->six) {
+		view[EBM_VIEW_ETHER_TYPE] = ETH_P_IPV6;
+		for (int i = 0; i < 4; i++) {
+			view[EBM_VIEW_SRC + i] = bpf_ntohl(((const __u32 *)frame->key.address)[i]);
+			view[EBM_VIEW_DST + i] = bpf_ntohl(((const __u32 *)frame->key.address)[4 + i]);
+		}
+	} else {
+		view[EBM_VIEW_ETHER_TYPE] = ETH_P_IP;
+		view[EBM_VIEW_SRC] = bpf_ntohl((__u32)frame->key.address[0]);
+		view[EBM_VIEW_DST] = bpf_ntohl((__u32)(frame->key.address[0] >> 32));
+		view[EBM_VIEW_TRANSPORT] = rest >> 48 & 0xf;
+	}
+}
+
 #endif

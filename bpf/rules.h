@@ -17,6 +17,7 @@ static __always_inline const struct ebm_rule *rule_get(__u32 active, __u32 rank)
 }
 
 #define RULES_LAYER3 0x100 /* beside the direction: a packet without an Ethernet header */
+#define RULES_READY (1U << 28) /* beside the direction, and beside RULES_UNKNOWN: the key is made */
 
 /* The rank of the frame's rule, or EBM_NODE_NONE, by the tables. Global, so that the verifier looks at it once. */
 __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex)
@@ -27,6 +28,8 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 
 	if (!config || !key)
 		return EBM_NODE_NONE;
+	if (direction & RULES_READY)
+		return tables_rank(config, active);
 	frame.uses = config->uses;
 	frame.views = config->views;
 	frame.layer3 = direction & RULES_LAYER3;
@@ -44,17 +47,19 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 #define RULES_REMEMBER (1U << 31) /* beside the direction, where a rank belongs into the cache */
 
 /*
- * The same by the cache: the rank, or RULES_UNKNOWN; with RULES_PLAIN. With RULES_REMEMBER: puts `rank` there. Two steps, and not
- * one within the other, whose stack would come on top of this one's.
+ * The same by the cache: the rank, or RULES_UNKNOWN; with RULES_PLAIN. Where it is not in the cache and belongs there, its key is
+ * made (RULES_READY). With RULES_REMEMBER: puts `rank` there. Two steps, and not one within the other, whose stack would come on
+ * top of this one's.
  */
 __noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex, __u32 rank)
 {
 	const struct ebm_config *config = config_get(active);
 	struct cache_frame frame = {};
+	struct key *key = key_get();
 	struct cache_slot *slot;
 	__u32 plain;
 
-	if (!config || direction & RULES_LAYER3 ||
+	if (!config || !key || direction & RULES_LAYER3 ||
 	    !cache_key(skb, config, direction & EBM_DIRECTION_BOTH, ifindex, &frame))
 		return RULES_UNKNOWN;
 	plain = frame.plain && !skb->gso_size ? RULES_PLAIN : 0;
@@ -67,7 +72,10 @@ __noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction
 		slot->rank = rank;
 		return rank | plain;
 	}
-	return (cache_has(slot, &frame, config) ? slot->rank : RULES_UNKNOWN) | plain;
+	if (cache_has(slot, &frame, config))
+		return slot->rank | plain;
+	cache_words(&frame, key);
+	return RULES_UNKNOWN | RULES_READY | plain;
 }
 
 /* Whether a sampling rule chooses the flow with this hash: the same on every host, and in both directions. */

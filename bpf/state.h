@@ -59,25 +59,6 @@ struct {
 	__type(value, struct ebm_rule);
 } ebm_rules SEC(".maps");
 
-/*
- * What the user wrote: read and written by user space alone. One inner map a generation, with as many elements as the text
- * needs.
- */
-struct texts_inner {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_INNER_MAP);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u8[EBM_RULES_TEXT]);
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, EBM_LIMIT_GENERATIONS);
-	__type(key, __u32);
-	__array(values, struct texts_inner);
-} ebm_texts SEC(".maps");
-
 /* What is known about the way to a peer, shared by the CPUs. Two that race send one probe too many; nothing worse. */
 struct nexthop_pace {
 	__u64 probed_ns;

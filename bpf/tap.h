@@ -122,7 +122,7 @@ static __always_inline void tap_choose(struct __sk_buff *skb, __u32 active, cons
 
 	choice->plain = found & RULES_PLAIN;
 	if (found & RULES_UNKNOWN) {
-		rank = rules_rank(skb, active, how, iface->ifindex);
+		rank = rules_rank(skb, active, how | (found & RULES_READY), iface->ifindex);
 		rules_cached(skb, active, how | RULES_REMEMBER, iface->ifindex, rank);
 	} else {
 		rank = found & EBM_NODE_TARGET;

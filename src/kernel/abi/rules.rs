@@ -17,7 +17,7 @@ pub const BLOCK: usize = ebm_rules_limit::EBM_RULES_BLOCK.0 as usize;
 /// Elements of counters in a bank.
 pub const BLOCKS: usize = RULES / BLOCK;
 /// Bytes in one element of the rules' texts.
-pub const TEXT: usize = ebm_rules_limit::EBM_RULES_TEXT.0 as usize;
+pub const TEXT: usize = 4096;
 
 const _: () = assert!(TREES_MAX == ebm_rules_limit::EBM_RULES_TREES.0 as usize);
 const _: () = assert!(field::VIEWS as u32 == ebm_rules_limit::EBM_RULES_VIEWS.0);
