@@ -24,7 +24,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -33,12 +33,12 @@ impl Random {
 
     /// A number below this one, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.bits() % end as u64) as usize
     }
 
     /// A number from 0 up to, but not, 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// True this many times in a hundred.
@@ -47,11 +47,11 @@ impl Random {
     }
 
     fn word(&mut self) -> u32 {
-        self.next() as u32
+        self.bits() as u32
     }
 
     fn port(&mut self) -> u16 {
-        self.next() as u16
+        self.bits() as u16
     }
 
     /// One of the values, each with a weight.

@@ -16,6 +16,8 @@ const SOME: usize = 8;
 const WIDE_CUTS: u32 = 24;
 /// Entries that a trial may place beyond one copy of each.
 const COPIES_FREE: usize = 1 << 15;
+/// Entries that a trial may look at, for each one that it may place.
+const WORK: usize = 48;
 /// Cuts of a way.
 const CUTS: u32 = 300;
 
@@ -33,6 +35,8 @@ pub struct Pass<'a> {
     strict: bool,
     /// Entries that the leaves have.
     placed: usize,
+    /// Entries that were looked at, in all nodes.
+    work: usize,
     /// Nodes that there may be in all trees.
     most: usize,
 }
@@ -40,7 +44,7 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn new(boxes: &'a Boxes, room: usize, strict: bool, most: usize) -> Pass<'a> {
         let bounds = boxes.fields().iter().map(|field| Range::new(0, Field::max(*field))).collect();
-        Pass { boxes, cutter: Cutter::new(boxes), bounds, few: FEW, room, strict, placed: 0, most }
+        Pass { boxes, cutter: Cutter::new(boxes), bounds, few: FEW, room, strict, placed: 0, work: 0, most }
     }
 
     /// One that tries whether so many entries fit in a tree without many copies.
@@ -64,6 +68,10 @@ impl<'a> Pass<'a> {
     }
 
     fn grow(&mut self, mut list: Vec<u32>, room: usize, cuts: u32, wide: u32, nodes: &mut Nodes) -> Option<Target> {
+        self.work += list.len();
+        if self.strict && self.work > WORK * self.room {
+            return None;
+        }
         self.trim(&mut list);
         let Some((cut, wide)) = self.cut(&list, room, cuts, wide) else { return self.leaf(&list, nodes) };
         let (yes, no) = self.divide(&list, &cut);
@@ -74,8 +82,7 @@ impl<'a> Pass<'a> {
         let field = cut.field as usize;
         let bound = self.bounds[field];
         let both = yes.len() + no.len();
-        let share =
-            |part: usize| if room == usize::MAX { room } else { (room as u64 * part as u64 / both as u64) as usize };
+        let share = |part: usize| (room as u64 * part as u64 / both as u64) as usize;
         let (room_yes, room_no) = (share(yes.len()), share(no.len()));
 
         let (bound_yes, bound_no) = halves(&cut, bound);
@@ -102,13 +109,13 @@ impl<'a> Pass<'a> {
         if list.len() <= self.few || (room < list.len() && !self.strict) || cuts > CUTS {
             return None;
         }
-        if cuts <= 3 && list.len() > SOME {
-            if let Some(common) = Cutter::common(self.boxes, list, &self.bounds) {
-                return Some((common, wide));
+        if list.len() > SOME {
+            let common = if cuts <= 3 { Cutter::common(self.boxes, list, &self.bounds) } else { None };
+            if let Some(cut) = common {
+                return Some((cut, wide));
             }
-        }
-        if wide < WIDE_CUTS && list.len() > SOME {
-            if let Some(cut) = Cutter::wide(self.boxes, list, &self.bounds) {
+            let first = if wide < WIDE_CUTS { Cutter::wide(self.boxes, list, &self.bounds) } else { None };
+            if let Some(cut) = first {
                 return Some((cut, wide + 1));
             }
         }

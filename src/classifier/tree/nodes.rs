@@ -1,6 +1,6 @@
 //! The nodes of all trees: each distinct one once, children before parents; and at last in the order of the walk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::classifier::table::{Node, Root, Tables, Target};
@@ -94,32 +94,27 @@ impl Nodes {
         let mut places = vec![UNPLACED; self.nodes.len()];
         let mut order: Vec<u32> = Vec::with_capacity(self.nodes.len());
         let mut heads: Vec<Target> = roots.iter().rev().map(|root| root.target).collect();
-        let mut line = Vec::new();
+        let mut line = VecDeque::new();
         while let Some(head) = heads.pop() {
             // The head and what is right behind it, until the line is full. What did not fit begins lines of its own.
-            line.clear();
-            line.push(head);
-            let mut at = 0;
-            while at < line.len() {
-                let Target::Node(number) = line[at] else {
-                    line.swap_remove(at);
-                    continue;
-                };
-                if places[number as usize] != UNPLACED || (at > 0 && order.len().is_multiple_of(LINE)) {
-                    if places[number as usize] == UNPLACED {
-                        break;
-                    }
-                    line.remove(at);
+            line.push_back(head);
+            let begin = order.len();
+            while let Some(target) = line.pop_front() {
+                let Target::Node(number) = target else { continue };
+                let place = &mut places[number as usize];
+                if *place != UNPLACED {
                     continue;
                 }
-                places[number as usize] = order.len() as u32;
+                if order.len() > begin && order.len().is_multiple_of(LINE) {
+                    line.push_front(target);
+                    break;
+                }
+                *place = order.len() as u32;
                 order.push(number);
                 let node = &self.nodes[number as usize];
-                line.push(node.no);
-                line.push(node.yes);
-                at += 1;
+                line.extend([node.no, node.yes]);
             }
-            heads.extend(line.drain(at..).rev());
+            heads.extend(line.drain(..).rev());
         }
         let moved = |target| match target {
             Target::Node(number) => Target::Node(places[number as usize]),

@@ -58,7 +58,7 @@ fn put(key: &mut Key, field: Field, value: u32) {
 
 /// A number up to this one.
 fn upto(random: &mut Random, max: u32) -> u32 {
-    (random.next() % (u64::from(max) + 1)) as u32
+    (random.bits() % (u64::from(max) + 1)) as u32
 }
 
 /// A range of the field: one value, a prefix, up to a value, from a value, some. Often one of few, so that entries meet.
