@@ -22,7 +22,7 @@ use super::entry::Entry;
 use super::table::{NODES_MAX, Root, STEPS_MAX, TREES_MAX, Tables};
 
 /// Entries of a leaf of a single tree: the larger, the fewer copies.
-const LEAVES: [usize; 3] = [3, 24, 96];
+const LEAVES: [usize; 2] = [12, 96];
 
 /// Why there are no tables for these rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,10 +31,13 @@ pub struct Pass<'a> {
     few: usize,
     /// Entries that the leaves may have in all.
     room: usize,
-    /// Whether there is no tree rather than one with fewer cuts, where that is too small.
-    strict: bool,
+    /// How many entries more than their part of it the leaves may have at any time: more tell early that it will not do. None: cuts
+    /// end where there is no room for copies, and there always is a tree.
+    ahead: Option<usize>,
     /// Entries that the leaves have.
     placed: usize,
+    /// Their part of the room.
+    due: usize,
     /// Entries that were looked at, in all nodes.
     work: usize,
     /// Nodes that there may be in all trees.
@@ -42,24 +45,25 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(boxes: &'a Boxes, room: usize, strict: bool, most: usize) -> Pass<'a> {
+    fn new(boxes: &'a Boxes, room: usize, ahead: Option<usize>, most: usize) -> Pass<'a> {
         let bounds = boxes.fields().iter().map(|field| Range::new(0, Field::max(*field))).collect();
-        Pass { boxes, cutter: Cutter::new(boxes), bounds, few: FEW, room, strict, placed: 0, work: 0, most }
+        Pass { boxes, cutter: Cutter::new(boxes), bounds, few: FEW, room, ahead, placed: 0, due: 0, work: 0, most }
     }
 
     /// One that tries whether so many entries fit in a tree without many copies.
     pub fn trial(boxes: &'a Boxes, count: usize, most: usize) -> Pass<'a> {
-        Pass::new(boxes, count + COPIES_FREE, true, most)
+        let room = count + COPIES_FREE;
+        Pass::new(boxes, room, Some(room / 4), most)
     }
 
     /// One that makes a tree of so many entries, whatever they are.
     pub fn of_all(boxes: &'a Boxes, count: usize, most: usize) -> Pass<'a> {
-        Pass::new(boxes, 16 * count + 2 * COPIES_FREE, false, most)
+        Pass::new(boxes, 16 * count + 2 * COPIES_FREE, None, most)
     }
 
     /// One that makes a tree as large as it may be.
     pub fn single(boxes: &'a Boxes, few: usize, most: usize) -> Pass<'a> {
-        Pass { few, ..Pass::new(boxes, most, true, most) }
+        Pass { few, ..Pass::new(boxes, most, Some(most), most) }
     }
 
     /// Makes the tree of these entries. None when they do not fit.
@@ -69,14 +73,14 @@ impl<'a> Pass<'a> {
 
     fn grow(&mut self, mut list: Vec<u32>, room: usize, cuts: u32, wide: u32, nodes: &mut Nodes) -> Option<Target> {
         self.work += list.len();
-        if self.strict && self.work > WORK * self.room {
+        if self.ahead.is_some() && self.work > WORK * self.room {
             return None;
         }
         self.trim(&mut list);
-        let Some((cut, wide)) = self.cut(&list, room, cuts, wide) else { return self.leaf(&list, nodes) };
+        let Some((cut, wide)) = self.cut(&list, room, cuts, wide) else { return self.leaf(&list, room, nodes) };
         let (yes, no) = self.divide(&list, &cut);
         if list.len() <= SOME && yes.len() + no.len() > list.len() + list.len() / 4 {
-            return self.leaf(&list, nodes);
+            return self.leaf(&list, room, nodes);
         }
         drop(list);
         let field = cut.field as usize;
@@ -106,7 +110,7 @@ impl<'a> Pass<'a> {
 
     /// The next cut, and how many of the way are wide ones then.
     fn cut(&mut self, list: &[u32], room: usize, cuts: u32, wide: u32) -> Option<(Limit, u32)> {
-        if list.len() <= self.few || (room < list.len() && !self.strict) || cuts > CUTS {
+        if list.len() <= self.few || (room < list.len() && self.ahead.is_none()) || cuts > CUTS {
             return None;
         }
         if list.len() > SOME {
@@ -138,9 +142,11 @@ impl<'a> Pass<'a> {
         (yes, no)
     }
 
-    fn leaf(&mut self, list: &[u32], nodes: &mut Nodes) -> Option<Target> {
+    fn leaf(&mut self, list: &[u32], room: usize, nodes: &mut Nodes) -> Option<Target> {
         self.placed += list.len();
-        if (self.strict && self.placed > self.room) || nodes.len() > self.most {
+        self.due += room;
+        let full = |ahead| self.placed > self.room.min(self.due + ahead);
+        if self.ahead.is_some_and(full) || nodes.len() > self.most {
             return None;
         }
         Some(leaf::chain(self.boxes, list, &self.bounds, nodes))
