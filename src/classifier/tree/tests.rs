@@ -125,6 +125,22 @@ fn check(rules: &[Vec<Entry>], tables: &Tables, key: &Key) {
     assert_eq!(tables, linear, "{} rules, key {key:?}", rules.len());
 }
 
+/// Every entry is found: of a key within it, the tables tell its rule or an earlier one that the key matches.
+fn check_entries(rules: &[Vec<Entry>], tables: &Tables, random: &mut Random) {
+    for (rank, entry) in (0..).zip(rules).flat_map(|(rank, entries)| entries.iter().map(move |entry| (rank, entry))) {
+        let mut key = [0; WORDS];
+        for (field, range) in entry.ranges() {
+            put(&mut key, *field, range.low + upto(random, range.high - range.low));
+        }
+        // Fields that share a word, a flag of TCP and all of them, may not fit together.
+        if entry.matches(&key) {
+            let found = tables.lookup(&key).expect("a rule");
+            let right = found <= rank && rules[found as usize].iter().any(|entry| entry.matches(&key));
+            assert!(right, "rule {found} in place of {rank}, key {key:?}");
+        }
+    }
+}
+
 /// The nodes on the longest way, counted again: by what the tables hold, not by what made them.
 fn steps(tables: &Tables) -> usize {
     fn of(tables: &Tables, target: Target, known: &mut [Option<usize>]) -> usize {
@@ -183,6 +199,7 @@ fn tables_of_many_rules_find_what_the_linear_reference_finds() {
         for _ in 0..3 {
             let rules = some_rules(size, &mut random);
             let tables = built(&rules);
+            check_entries(&rules, &tables, &mut random);
             for _ in 0..keys {
                 check(&rules, &tables, &some_key(&rules, &mut random));
             }
@@ -197,6 +214,7 @@ fn tables_of_ten_thousand_rules_find_what_the_linear_reference_finds() {
         let set = classbench::rules(mix, 10_000, 1);
         let rules: Vec<Vec<Entry>> = set.iter().map(|rule| rule.entries()).collect();
         let tables = built(&rules);
+        check_entries(&rules, &tables, &mut random);
         assert!(tables.nodes.len() < nodes, "{}: {} nodes", mix.name(), tables.nodes.len());
         assert!(steps(&tables) < most, "{}: {} steps", mix.name(), steps(&tables));
         for _ in 0..200 {
@@ -266,6 +284,7 @@ fn shape(name: &str, rules: &[Vec<Entry>], (trees, nodes, most): (usize, usize, 
     let is = (tables.roots.len(), tables.nodes.len(), steps(&tables));
     assert!(is.0 <= trees && is.1 <= nodes && is.2 <= most, "{name}: {is:?} trees, nodes, steps");
     let mut random = Random::new(4);
+    check_entries(rules, &tables, &mut random);
     for _ in 0..60 {
         check(rules, &tables, &some_key(rules, &mut random));
     }
