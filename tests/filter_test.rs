@@ -8,10 +8,9 @@ mod state;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{EBMIRROR, Mounts, Outcome};
+use common::{EBMIRROR, Mounts, Outcome, Scratch};
 use ebmirror::lab::random::Captured;
 use ebmirror::lab::tcpdump::capture;
 use serde_json::{Value, json};
@@ -29,34 +28,6 @@ fn frame(protocol: u8, source: u16, destination: u16, bytes: usize) -> Captured 
     frame.extend(source.to_be_bytes().into_iter().chain(destination.to_be_bytes()));
     frame.resize(bytes, 0);
     Captured { bytes: frame, wire_bytes: bytes as u32 }
-}
-
-/// A capture that vanishes with the test.
-struct Capture(std::path::PathBuf);
-
-impl Capture {
-    fn of(frames: &[Captured]) -> Self {
-        Self::new(&capture(frames))
-    }
-
-    fn new(bytes: &[u8]) -> Self {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("filter-test-{}-{number}.pcap", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::write(&path, bytes).unwrap();
-        Capture(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 fn shipped(name: &str) -> String {
@@ -116,7 +87,7 @@ fn each_frame_is_told_its_rule_its_peers_and_its_cut() {
         frame(UDP, 1000, 55, 300),
         frame(UDP, 1000, 56, 300),
     ];
-    let capture = Capture::of(&frames);
+    let capture = Scratch::of(&capture(&frames));
     let (lines, totals) = tested(&solo, &[capture.path()]);
     let to = |line: usize| lines[line]["to"].as_array().unwrap();
     assert_eq!(lines[0], json!({"frame": 1, "rule": 1, "action": "mirror", "to": ["ids"], "cut": 64}));
@@ -159,7 +130,7 @@ fn each_frame_is_told_its_rule_its_peers_and_its_cut() {
 #[test]
 fn the_default_decides_where_no_rule_matches() {
     let solo = Solo::new();
-    let capture = Capture::of(&[frame(TCP, 1, 2, 60)]);
+    let capture = Scratch::of(&capture(&[frame(TCP, 1, 2, 60)]));
     solo.ebmirror(&["filter", "test", capture.path()]).fails(4, "nothing is loaded", "--expression");
     solo.ebmirror(&["pin"]).ok();
     assert_eq!(tested(&solo, &[capture.path()]).0[0]["action"], "mirror");
@@ -172,7 +143,7 @@ fn the_default_decides_where_no_rule_matches() {
 fn rules_see_the_interface_and_the_direction_that_are_named() {
     let solo = Solo::new();
     solo.ebmirror(&["filter", "add", "ifname eth0 and outbound"]).ok();
-    let capture = Capture::of(&[frame(TCP, 1, 2, 60)]);
+    let capture = Scratch::of(&capture(&[frame(TCP, 1, 2, 60)]));
     for (args, rule) in [
         (&[][..], Value::Null),
         (&["--iface", "eth0"], Value::Null),
@@ -217,7 +188,7 @@ fn frames_may_be_long_short_cut_and_empty() {
         cut(1),
         cut(0),
     ];
-    let capture = Capture::of(&frames);
+    let capture = Scratch::of(&capture(&frames));
     for (text, matching) in
         [("udp dst port 53", 4), ("udp src port 53", 5), ("udp", 6), ("ip", 7), ("len >= 100", 10), ("len > 9000", 2)]
     {
@@ -274,21 +245,21 @@ fn captures_that_are_not_as_they_should_be() {
     assert_eq!((rows.len(), left_out.len()), (10, 3), "{}", mixed.stdout);
     assert_eq!((&totals["frames"], &totals["left_out"]["of link type 113 (Linux cooked)"]), (&json!(10), &json!(1)));
     of("/nonexistent.pcap").json_fails(4, "/nonexistent.pcap");
-    of(Capture::new(b"# Captures\n").path()).json_fails(3, "not a capture");
+    of(Scratch::of(b"# Captures\n").path()).json_fails(3, "not a capture");
     let mut bytes = capture(&[frame(TCP, 1, 2, 60)]);
-    let whole = of(Capture::new(&bytes).path()).ok();
+    let whole = of(Scratch::of(&bytes).path()).ok();
     assert_eq!(actions(&whole), ["mirror"]);
     bytes.extend([0; 9]);
-    let damaged = of(Capture::new(&bytes).path());
+    let damaged = of(Scratch::of(&bytes).path());
     damaged.json_fails(3, "damaged at byte");
     assert_eq!(actions(&damaged), ["mirror"], "what stands in front of the damage");
     bytes.truncate(24);
-    let empty = lines(&of(Capture::new(&bytes).path()).ok());
+    let empty = lines(&of(Scratch::of(&bytes).path()).ok());
     assert_eq!((empty.len(), &empty[0]["frames"]), (1, &json!(0)));
     // Linux cooked, which "any" gives.
     let mut bytes = capture(&[frame(TCP, 1, 2, 60)]);
     bytes[20] = 113;
-    of(Capture::new(&bytes).path()).json_fails(3, "no frame that can be tried: of link type 113");
+    of(Scratch::of(&bytes).path()).json_fails(3, "no frame that can be tried: of link type 113");
 }
 
 #[test]
@@ -314,7 +285,7 @@ fn stdin_is_answered_frame_by_frame_and_a_reader_that_goes_is_no_error() {
     assert!(child.wait().unwrap().success());
 
     let frames = vec![frame(TCP, 1, 2, 60); 20_000];
-    let capture = Capture::of(&frames);
+    let capture = Scratch::of(&capture(&frames));
     let mut command = Command::new(EBMIRROR);
     command.args(["--json", "filter", "test", capture.path(), "--expression", "tcp"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

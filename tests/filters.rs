@@ -7,10 +7,9 @@ mod common;
 mod state;
 
 use std::fmt::Write;
-use std::fs;
 use std::process::Stdio;
 
-use common::Outcome;
+use common::{Outcome, Scratch};
 use serde_json::{Value, json};
 use state::{Solo, assert_same};
 
@@ -49,29 +48,6 @@ fn solo_with_peers() -> Solo {
 /// All that a change of the rules could change.
 fn state_of(solo: &Solo) -> String {
     solo.snapshot() + &list(solo).to_string()
-}
-
-/// A file in a directory of its own, which goes with it.
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new(text: &str) -> Self {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ebmirror-rules-{}-{number}", std::process::id()));
-        fs::write(&path, text).unwrap();
-        File(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[test]
@@ -234,7 +210,7 @@ fn the_first_rule_makes_the_instance_and_a_failed_one_does_not() {
         run(&solo, &format!("filter {line}")).ok();
         assert_same(&before, &solo.snapshot(), line);
     }
-    let empty = File::new("# nothing\n\n");
+    let empty = Scratch::of("# nothing\n\n".as_bytes());
     assert_eq!(json_of(&solo, &format!("filter add --file {}", empty.path()))["changed"], false);
     assert_same(&before, &solo.snapshot(), "a file without rules");
 
@@ -296,12 +272,13 @@ fn what_a_rule_names_cannot_go() {
 #[test]
 fn a_file_has_a_rule_a_line() {
     let solo = solo_with_peers();
-    let file = File::new(
+    let file = Scratch::of(
         "# Which traffic goes where\n\
          \n\
          tcp port 443   # the expression's words need no quotes\n\
          \t--to ids --priority=5 'udp port 53'\n\
-         --action skip \"icmp\"\n",
+         --action skip \"icmp\"\n"
+            .as_bytes(),
     );
     let added = json_of(&solo, &format!("filter add --file {}", file.path()));
     let expected = json!({"schema": "ebmirror.filter-add.v1", "ids": [1, 2, 3], "changed": true, "dry_run": false});
@@ -341,7 +318,7 @@ fn a_file_with_a_mistake_changes_nothing_and_the_error_names_the_line() {
         ("--action skip --to ids udp", 2, "--to is not for rules that skip"),
         ("''", 2, "nothing says what to mirror"),
     ] {
-        let file = File::new(&format!("udp\n# comment\n\n{line}\nicmp\n"));
+        let file = Scratch::of(format!("udp\n# comment\n\n{line}\nicmp\n").as_bytes());
         let place = format!("{}:4: ", file.path());
         let outcome = run(&solo, &format!("filter add --file {}", file.path()));
         assert!(outcome.stderr.contains(&place), "{line}: {}", outcome.stderr);
@@ -358,7 +335,7 @@ fn ten_thousand_rules_come_and_go_at_once() {
         let (a, b) = (n / 250, n % 250 + 1);
         writeln!(text, "--priority {} --to ids tcp dst port {} and src host 10.{a}.0.{b}", n % 100, n + 1).unwrap();
     }
-    let file = File::new(&text);
+    let file = Scratch::of(text.as_bytes());
     let added = run(&solo, &format!("filter add --file {}", file.path())).ok();
     assert_eq!(added.stdout, "added: 10000 rules, 1 to 10000\n");
     let listed = list(&solo);
@@ -370,7 +347,7 @@ fn ten_thousand_rules_come_and_go_at_once() {
 
     // More than fit: the change is refused as a whole.
     let before = state_of(&solo);
-    let more = File::new(&text.lines().take(241).map(|line| format!("{line}\n")).collect::<String>());
+    let more = Scratch::of(text.lines().take(241).map(|line| format!("{line}\n")).collect::<String>().as_bytes());
     run(&solo, &format!("filter add --file {}", more.path())).fails(6, "10241 rules are too many: 10240 fit", "");
     assert_same(&before, &state_of(&solo), "a file with too many rules");
     run(&solo, "filter del 5000").ok();

@@ -547,7 +547,7 @@ pub fn dissect(frames: &[Vec<u8>], options: &[&str], fields: &[&str]) -> Vec<Vec
 }
 
 /// A capture file (pcap 2.4, Ethernet).
-fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+pub fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut file = Vec::new();
     for word in [0xa1b2_c3d4u32, 4 << 16 | 2, 0, 0, 262_144, 1] {
         file.extend(word.to_ne_bytes());
