@@ -11,14 +11,17 @@
 #include "key.h"
 #include "peel.h"
 
-#define CACHE_SLOTS 4096 /* 288 KiB a CPU: what a core's second-level cache holds, and as many flows at a time */
+#define CACHE_SLOTS 16384 /* flows, at most: 1.1 MiB a CPU, what a core's second-level cache holds */
 #define CACHE_HEADERS4 (ETH_HLEN + sizeof(struct iphdr))
 #define CACHE_HEADERS6 (ETH_HLEN + sizeof(struct ipv6hdr))
 
+/* Slots - 1, a power of two - 1; set before load: hosts with many CPUs have fewer for each. */
+const volatile __u32 ebm_cache_mask = CACHE_SLOTS - 1;
+
 struct cache_key {
-	__u64 address[4]; /* of IPv4: both in the first */
-	__u64 mac[2];	  /* where rules look at them */
-	__u64 frame;	  /* length and interface, where rules look at them */
+	__u64 address[4]; /* of IPv4: both in the first, and no others */
+	__u64 mac[2];	  /* these and the next where rules look at something in them */
+	__u64 frame;	  /* length and interface */
 	__u64 rest;	  /* ports, protocol, flags, direction, what can be read: see cache_rest */
 };
 
@@ -28,7 +31,7 @@ struct cache_slot {
 	__u32 rank;
 };
 
-/* One element a CPU: values of per-CPU maps are at most 32 KiB. */
+/* One element a CPU: values of per-CPU maps are at most 32 KiB. Its size is set before load, by the mask. */
 struct cache {
 	struct cache_slot slot[CACHE_SLOTS];
 };
@@ -45,7 +48,10 @@ struct cache_frame {
 	struct cache_key key;
 	bool plain; /* TCP, or UDP that is no tunnel's: no copy of ours */
 	bool six;
+	bool more; /* rules look at what is in mac and frame */
 };
+
+#define CACHE_MORE (EBM_USE_MAC | EBM_USE_LENGTH | EBM_USE_INTERFACE)
 
 /* `transport`: what can be read behind the IP header, of IPv4; `captured`: of the frame. Both are as in the words of the same
  * name. */
@@ -67,6 +73,10 @@ static __always_inline bool cache_key(struct __sk_buff *skb, const struct ebm_co
 
 	if (data + CACHE_HEADERS4 + 12 > end || skb->vlan_present || config->views)
 		return false;
+	frame->plain = false;
+	frame->six = false;
+	frame->more = config->uses & CACHE_MORE;
+	frame->key.address[0] = 0;
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		const struct iphdr *ip = (const struct iphdr *)(eth + 1);
 
@@ -84,6 +94,8 @@ static __always_inline bool cache_key(struct __sk_buff *skb, const struct ebm_co
 			return false;
 		if (config->uses & EBM_USE_ADDRESSES)
 			__builtin_memcpy(frame->key.address, &ip->saddr, 32);
+		else
+			frame->key.address[1] = frame->key.address[2] = frame->key.address[3] = 0;
 		protocol = ip->nexthdr;
 		transport = (const __u8 *)(ip + 1);
 		behind = EBM_RULES_TRANSPORT + 1; /* says that it is IPv6 */
@@ -106,22 +118,25 @@ static __always_inline bool cache_key(struct __sk_buff *skb, const struct ebm_co
 	}
 	if (config->uses & EBM_USE_PORTS)
 		__builtin_memcpy(&ports, transport, sizeof(ports));
-	if (config->uses & EBM_USE_MAC) {
-		__builtin_memcpy(frame->key.mac, data, 8);
-		__builtin_memcpy(&frame->key.mac[1], data + 8, 4);
+	if (frame->more) {
+		frame->key.mac[0] = frame->key.mac[1] = frame->key.frame = 0;
+		if (config->uses & EBM_USE_MAC) {
+			__builtin_memcpy(frame->key.mac, data, 8);
+			__builtin_memcpy(&frame->key.mac[1], data + 8, 4);
+		}
+		if (config->uses & EBM_USE_LENGTH)
+			frame->key.frame = (__u64)skb->len << 32;
+		if (config->uses & EBM_USE_INTERFACE)
+			frame->key.frame |= ifindex;
 	}
-	if (config->uses & EBM_USE_LENGTH)
-		frame->key.frame = (__u64)skb->len << 32;
-	if (config->uses & EBM_USE_INTERFACE)
-		frame->key.frame |= ifindex;
-	else
+	if (!(config->uses & EBM_USE_INTERFACE))
 		direction = 0;
 	frame->key.rest = cache_rest(ports, protocol, flags, behind, direction, min_u64(skb->len, EBM_RULES_CAPTURED));
 	return true;
 }
 
 /* The slot where the frame belongs. NULL when this CPU has no cache. */
-static __always_inline struct cache_slot *cache_slot(const struct cache_frame *frame, __u32 uses)
+static __always_inline struct cache_slot *cache_slot(const struct cache_frame *frame)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cache *cache = bpf_map_lookup_elem(&ebm_cache, &cpu);
@@ -133,10 +148,10 @@ static __always_inline struct cache_slot *cache_slot(const struct cache_frame *f
 	if (frame->six)
 		hash += frame->key.address[1] * 0x165667b19e3779f9 + frame->key.address[2] * 0xd6e8feb86659fd93 +
 			frame->key.address[3] * 0xa0761d6478bd642f;
-	if (uses & (EBM_USE_MAC | EBM_USE_LENGTH | EBM_USE_INTERFACE))
+	if (frame->more)
 		hash += frame->key.mac[0] * 0xe7037ed1a0b428db + frame->key.mac[1] * 0x8ebc6af09c88c6e3 +
 			frame->key.frame * 0x589965cc75374cc3;
-	return &cache->slot[hash >> 52 & (CACHE_SLOTS - 1)];
+	return &cache->slot[hash >> 50 & ebm_cache_mask];
 }
 
 static __always_inline bool cache_has(const struct cache_slot *slot, const struct cache_frame *frame,
@@ -148,9 +163,30 @@ static __always_inline bool cache_has(const struct cache_slot *slot, const struc
 	if (frame->six)
 		differ |= (a->address[1] ^ b->address[1]) | (a->address[2] ^ b->address[2]) |
 			  (a->address[3] ^ b->address[3]);
-	if (config->uses & (EBM_USE_MAC | EBM_USE_LENGTH | EBM_USE_INTERFACE))
+	if (frame->more)
 		differ |= (a->mac[0] ^ b->mac[0]) | (a->mac[1] ^ b->mac[1]) | (a->frame ^ b->frame);
 	return !differ;
+}
+
+static __always_inline void cache_put(struct cache_slot *slot, const struct cache_frame *frame,
+				      const struct ebm_config *config, __u32 rank)
+{
+	struct cache_key *key = &slot->key;
+
+	key->address[0] = frame->key.address[0];
+	key->rest = frame->key.rest;
+	if (frame->six) {
+		key->address[1] = frame->key.address[1];
+		key->address[2] = frame->key.address[2];
+		key->address[3] = frame->key.address[3];
+	}
+	if (frame->more) {
+		key->mac[0] = frame->key.mac[0];
+		key->mac[1] = frame->key.mac[1];
+		key->frame = frame->key.frame;
+	}
+	slot->stamp = config->stamp;
+	slot->rank = rank;
 }
 
 /* The frame's words: nothing goes into them that is not in the key, so that two frames with the same key have the same rule. */
@@ -162,14 +198,16 @@ static __always_inline void cache_words(const struct cache_frame *frame, struct 
 	for (int i = 0; i < (EBM_FIELD_VIEW + EBM_FIELD_VIEW_WORDS) / 2; i++)
 		((__u64 *)key->word)[i] = 0;
 	key->word[EBM_FIELD_DIRECTION] = rest >> 54 & 3;
-	key->word[EBM_FIELD_INTERFACE] = (__u32)frame->key.frame;
-	key->word[EBM_FIELD_LENGTH] = frame->key.frame >> 32;
 	key->word[EBM_FIELD_CAPTURED] = rest >> 56;
-	key->word[EBM_FIELD_DST_MAC_HIGH] = bpf_ntohs((__u16)frame->key.mac[0]);
-	key->word[EBM_FIELD_DST_MAC_HIGH] |= (key->word[EBM_FIELD_DST_MAC_HIGH] & 0x100) << 8;
-	key->word[EBM_FIELD_DST_MAC_LOW] = bpf_ntohl((__u32)(frame->key.mac[0] >> 16));
-	key->word[EBM_FIELD_SRC_MAC_HIGH] = bpf_ntohs((__u16)(frame->key.mac[0] >> 48));
-	key->word[EBM_FIELD_SRC_MAC_LOW] = bpf_ntohl((__u32)frame->key.mac[1]);
+	if (frame->more) {
+		key->word[EBM_FIELD_INTERFACE] = (__u32)frame->key.frame;
+		key->word[EBM_FIELD_LENGTH] = frame->key.frame >> 32;
+		key->word[EBM_FIELD_DST_MAC_HIGH] = bpf_ntohs((__u16)frame->key.mac[0]);
+		key->word[EBM_FIELD_DST_MAC_HIGH] |= (key->word[EBM_FIELD_DST_MAC_HIGH] & 0x100) << 8;
+		key->word[EBM_FIELD_DST_MAC_LOW] = bpf_ntohl((__u32)(frame->key.mac[0] >> 16));
+		key->word[EBM_FIELD_SRC_MAC_HIGH] = bpf_ntohs((__u16)(frame->key.mac[0] >> 48));
+		key->word[EBM_FIELD_SRC_MAC_LOW] = bpf_ntohl((__u32)frame->key.mac[1]);
+	}
 	view[EBM_VIEW_PROTOCOL] = rest >> 32 & 0xff;
 	view[EBM_VIEW_SPORT] = bpf_ntohs((__u16)rest);
 	view[EBM_VIEW_DPORT] = bpf_ntohs((__u16)(rest >> 16));

@@ -54,26 +54,27 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 __noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex, __u32 rank)
 {
 	const struct ebm_config *config = config_get(active);
-	struct cache_frame frame = {};
-	struct key *key = key_get();
+	struct cache_frame frame;
 	struct cache_slot *slot;
+	struct key *key;
 	__u32 plain;
 
-	if (!config || !key || direction & RULES_LAYER3 ||
+	if (!config || direction & RULES_LAYER3 ||
 	    !cache_key(skb, config, direction & EBM_DIRECTION_BOTH, ifindex, &frame))
 		return RULES_UNKNOWN;
 	plain = frame.plain && !skb->gso_size ? RULES_PLAIN : 0;
-	slot = cache_slot(&frame, config->uses);
+	slot = cache_slot(&frame);
 	if (!slot)
 		return RULES_UNKNOWN | plain;
 	if (direction & RULES_REMEMBER) {
-		slot->key = frame.key;
-		slot->stamp = config->stamp;
-		slot->rank = rank;
+		cache_put(slot, &frame, config, rank);
 		return rank | plain;
 	}
 	if (cache_has(slot, &frame, config))
 		return slot->rank | plain;
+	key = key_get();
+	if (!key)
+		return RULES_UNKNOWN | plain;
 	cache_words(&frame, key);
 	return RULES_UNKNOWN | RULES_READY | plain;
 }

@@ -24,7 +24,13 @@ pub const BUILD: &str = env!("EBMIRROR_DATAPATH");
 pub const PROGRAMS: [&str; 6] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3", "ebm_probe"];
 
 /// The maps with one element for each CPU, which are no per-CPU maps because those cap a value at 32 KiB.
-const CPU_MAPS: [&str; 2] = ["ebm_frames", "ebm_cache"];
+const CPU_MAPS: [&str; 2] = [FRAMES, CACHE];
+const FRAMES: &str = "ebm_frames";
+const CACHE: &str = "ebm_cache";
+/// What the flows of all CPUs may take, and what one of them takes (struct cache_slot).
+const CACHE_BYTES: u32 = 32 << 20;
+const CACHE_SLOT_BYTES: u32 = 72;
+const CACHE_SLOTS: u32 = 16_384;
 
 /// The tap of a direction.
 pub fn tap(direction: Direction) -> &'static str {
@@ -32,6 +38,12 @@ pub fn tap(direction: Direction) -> &'static str {
         Direction::Ingress => "ebm_tap_in",
         Direction::Egress => "ebm_tap_out",
     }
+}
+
+/// Slots of each CPU's cache of flows: a power of two, so that the caches of all fit into CACHE_BYTES.
+fn cache_slots(cpus: u32) -> u32 {
+    let fit = CACHE_BYTES / CACHE_SLOT_BYTES / cpus.max(1);
+    CACHE_SLOTS.min((fit + 1).next_power_of_two() / 2).max(1)
 }
 
 /// BUILD as a number.
@@ -109,14 +121,19 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
     check_may_load()?;
     let mut storage = MaybeUninit::uninit();
     let mut open = EbmirrorSkelBuilder::default().open(&mut storage).map_err(|error| load_failed(&error))?;
+    let cpus = libbpf_rs::num_possible_cpus().map_err(|error| load_failed(&error))?;
+    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.ebm_fib_tells_source = features::fib_tells_source();
+        rodata.ebm_cache_mask = cache_slots(cpus) - 1;
     }
     for mut map in open.open_object_mut().maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if CPU_MAPS.contains(&name.as_str()) {
-            let cpus = libbpf_rs::num_possible_cpus().map_err(|error| load_failed(&error))?;
-            map.set_max_entries(u32::try_from(cpus).unwrap_or(u32::MAX)).map_err(|error| load_failed(&error))?;
+            map.set_max_entries(cpus).map_err(|error| load_failed(&error))?;
+        }
+        if name == CACHE {
+            map.set_value_size(cache_slots(cpus) * CACHE_SLOT_BYTES).map_err(|error| load_failed(&error))?;
         }
         let path = place.pin(&name);
         if path.exists() {
@@ -178,4 +195,19 @@ pub fn program(place: &Place, name: &str) -> Result<OwnedFd> {
         Error::new(Code::Damaged, format!("the pinned program {} is missing", path.display()))
             .hint("ebmirror pin loads it again")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_of_all_processors_fit_into_their_memory() {
+        for (cpus, slots) in
+            [(1, 16_384), (2, 16_384), (28, 16_384), (29, 8_192), (64, 4_096), (512, 512), (u32::MAX, 1)]
+        {
+            assert_eq!(cache_slots(cpus), slots, "{cpus} CPUs");
+            assert!(cpus > 1_000 || cpus * slots * CACHE_SLOT_BYTES <= CACHE_BYTES);
+        }
+    }
 }
