@@ -169,7 +169,7 @@ __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 st
 	if (!run)
 		return 0;
 	loop.set = step == ENCAP_PLAN ? run->job.set : run->group;
-	if (loop.set == JOB_EVERYONE && step == ENCAP_PLAN) {
+	if (run->job.everyone && step == ENCAP_PLAN) {
 		config = config_get(run->job.active);
 		if (!config || config->group_count != 1) {
 			bpf_loop(EBM_LIMIT_PEERS, encap_visit, &loop, 0);

@@ -31,7 +31,6 @@ enum job_cb {
 #define JOB_PLAIN 0x80	  /* the original is of a type that cannot have an unfinished checksum */
 #define JOB_FINISHED 0x100 /* with JOB_RESEND: sent by exact, the kernel has finished checksums */
 #define JOB_PACKETS_SHIFT 16
-#define JOB_EVERYONE (~0ULL) /* encap_job.set: one of every group */
 
 /* The copy at hand and what is to be done with it. */
 struct encap_job {
@@ -44,7 +43,9 @@ struct encap_job {
 	__u32 snaplen_bytes; /* that rule's; 0 = all of the frame */
 	__u32 finished; /* the kernel has cut the copy into segments and finished its checksums: this is exact */
 	struct stats_size size;
-	__u64 set; /* destinations by slot; all ones: one of every group */
+	__u64 set; /* destinations by slot */
+	__u32 everyone; /* one of every group, and `set` is all ones. It may be that by itself: 64 peers that a rule names */
+	__u32 reserved;
 };
 
 /* `rule`: as in encap_job. It travels in tc_index: no word of cb is free. */
@@ -78,8 +79,10 @@ static __always_inline void job_rule(struct encap_job *job, bool set)
 	const struct ebm_rule *rule = job->rule ? rule_get(job->active, job->rule - 1) : NULL;
 
 	job->snaplen_bytes = rule ? rule->snaplen_bytes : 0;
-	if (set && rule && rule->peers | rule->groups)
+	if (set && rule && rule->peers | rule->groups) {
 		job->set = rules_destinations(rule, job->active, job->hash);
+		job->everyone = 0;
+	}
 }
 
 static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
@@ -95,7 +98,8 @@ static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *s
 	job->size.packets = word >> JOB_PACKETS_SHIFT;
 	job->size.bytes = skb->cb[JOB_CB_BYTES];
 	job->rule = skb->tc_index;
-	job->set = word & JOB_RESEND ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : JOB_EVERYONE;
+	job->set = word & JOB_RESEND ? skb->cb[JOB_CB_SET_LO] | (__u64)skb->cb[JOB_CB_SET_HI] << 32 : ~0ULL;
+	job->everyone = !(word & JOB_RESEND);
 	job_rule(job, !(word & JOB_RESEND));
 	skb->tc_index = 0;
 }

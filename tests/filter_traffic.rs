@@ -318,6 +318,38 @@ fn a_rule_of_a_device_that_is_made_anew_matches_again() {
     try_one(2);
 }
 
+#[test]
+fn a_rule_of_a_device_that_is_gone_has_nothing_to_do_with_its_heir() {
+    let rig = rig_with(&[(1, &[])]);
+    let add = |name: &str| {
+        rig.tool(&rig.host, &format!("ip link add {name} index 50 type veth peer name d1"));
+        rig.tool(&rig.host, &format!("sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1 net.ipv6.conf.d1.disable_ipv6=1"));
+        rig.tool(&rig.host, &format!("ip link set {name} up"));
+        rig.tool(&rig.host, "ip link set d1 up");
+    };
+    add("d0");
+    filter(&rig, "add ifname d0");
+    rig.tool(&rig.host, "ip link del d0");
+    // The same number, another name.
+    add("heir");
+    rig.ebmirror(&["attach", "heir"]).ok();
+    let before = seen_by(&rig);
+    send(&rig.host, "d1", &[udp(&client_to_host(&rig), (1, 2), 1)]);
+    settle("the frame", || if seen_by(&rig) > before { Ok(()) } else { Err("not seen".to_owned()) });
+    assert_eq!(matched(&rig), [(1, 0)].into());
+}
+
+#[test]
+fn a_rule_may_name_all_members_of_a_full_group() {
+    let peers: Vec<(u32, &[&str])> = (0..64).map(|vni| (vni, &["--group", "g"][..])).collect();
+    let rig = rig_with(&peers);
+    let to: Vec<String> = (0..64).map(|vni| format!("--to p{vni}")).collect();
+    filter(&rig, &format!("add {} udp port 7", to.join(" ")));
+    let at = record(&rig.collector, "eth0");
+    let got = send_all(&rig, &at, &[udp(&client_to_host(&rig), (1, 7), 1)]);
+    assert_eq!(vnis(&got), [(0..64).collect::<Vec<u32>>()]);
+}
+
 /// Ends the flood, also when the test fails.
 struct End<'a>(&'a AtomicBool);
 
