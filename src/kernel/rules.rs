@@ -34,6 +34,9 @@ pub struct Rules {
     interfaces: BTreeMap<String, u32>,
 }
 
+/// The number that no device has; 0 is that of frames that `filter test` has seen on none.
+const NO_DEVICE: u32 = i32::MAX as u32;
+
 /// Rules that are ready to take the place of others.
 #[derive(Debug)]
 pub struct Change {
@@ -54,7 +57,7 @@ impl Rules {
         }
         set.sort();
         let numbers: HashMap<&str, u32> = devices.iter().map(|link| (link.name.as_str(), link.ifindex)).collect();
-        let known = |name: &str| numbers.get(name).or_else(|| self.interfaces.get(name)).copied();
+        let known = |name: &str| numbers.get(name).copied().or_else(|| self.number_of_gone(name, devices));
         let counters = self.counters_of(&set.rules);
         let same_interfaces = self.interfaces.iter().all(|(name, number)| known(name) == Some(*number));
         let expressions =
@@ -106,9 +109,19 @@ impl Rules {
         self.set.rules.iter().zip(self.counters.iter().copied())
     }
 
-    /// Whether a rule names an interface that has another number now than its table knows.
+    /// The number of a device that is gone: the one it had, unless another device has it now.
+    fn number_of_gone(&self, name: &str, devices: &[Link]) -> Option<u32> {
+        let had = *self.interfaces.get(name)?;
+        Some(if devices.iter().any(|link| link.ifindex == had) { NO_DEVICE } else { had })
+    }
+
+    /// Whether a rule names an interface that has another number now than its table knows, or one that is gone and whose
+    /// number another device has.
     pub fn are_stale(&self, devices: &[Link]) -> bool {
-        devices.iter().any(|link| self.interfaces.get(&link.name).is_some_and(|number| *number != link.ifindex))
+        devices.iter().any(|link| match self.interfaces.get(&link.name) {
+            Some(number) => *number != link.ifindex,
+            None => self.interfaces.values().any(|number| *number == link.ifindex),
+        })
     }
 
     /// The rules as the datapath wants them, for these peers.
