@@ -228,6 +228,7 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 	if (!run->group)
 		return EBM_VERDICT_DROP;
 	skb->priority = EBM_TC_PRIO_BULK;
+	skb->tc_index = 0;
 	if (plan_way(run->plan) == PLAN_FRAGMENT) {
 		encap_fragment(skb, run);
 	} else if (grow_packet(skb, run)) {

@@ -101,14 +101,21 @@ static __always_inline void stats_count(struct ebm_counter *counter, const struc
 	counter->bytes += size->bytes;
 }
 
-/* Counts a hit of a rule. */
-static __always_inline void stats_matched(__u32 active, __u32 counter, const struct stats_size *size)
+/* The hits of a rule. */
+static __always_inline struct ebm_counter *stats_rule(__u32 active, __u32 counter)
 {
 	__u32 index = stats_bank(active) * STATS_RULE_BLOCKS + counter / EBM_RULES_BLOCK;
 	struct ebm_rule_stats *stats = bpf_map_lookup_elem(&ebm_rule_stats, &index);
 
-	if (stats)
-		stats_count(&stats->matched[counter % EBM_RULES_BLOCK], size);
+	return stats ? &stats->matched[counter % EBM_RULES_BLOCK] : NULL;
+}
+
+static __always_inline void stats_matched(__u32 active, __u32 counter, const struct stats_size *size)
+{
+	struct ebm_counter *matched = stats_rule(active, counter);
+
+	if (matched)
+		stats_count(matched, size);
 }
 
 static __always_inline void stats_lost(__u32 active, __u32 slot, const struct stats_size *size,

@@ -90,9 +90,11 @@ static __always_inline bool tap_is_tunnel(const struct parse_key *key, const __u
 }
 
 /* It was a super-packet of other packets than it said. */
-static __always_inline void tap_correct(struct ebm_iface_stats *stats, __u32 destinations)
+static __always_inline void tap_correct(struct ebm_iface_stats *stats, const struct ebm_rule *rule, __u32 active,
+					__u32 destinations)
 {
 	const struct scratch *scratch = scratch_get();
+	struct ebm_counter *matched;
 
 	if (!scratch)
 		return;
@@ -104,6 +106,11 @@ static __always_inline void tap_correct(struct ebm_iface_stats *stats, __u32 des
 	stats->cloned.bytes += scratch->more_bytes;
 	stats->copies.packets += scratch->more_packets * destinations;
 	stats->copies.bytes += scratch->more_bytes * destinations;
+	matched = rule ? stats_rule(active, rule->counter) : NULL;
+	if (matched) {
+		matched->packets += scratch->more_packets;
+		matched->bytes += scratch->more_bytes;
+	}
 }
 
 /* What the tap found out about a frame: which rule it matches, and whether it is to be copied. */
@@ -204,7 +211,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	copies.bytes = size.bytes * destinations;
 	if (tap_clone(skb, control, iface, word, choice.number, &key, &size, &corrected)) {
 		if (corrected)
-			tap_correct(stats, corrected);
+			tap_correct(stats, choice.rule, active, corrected);
 		stats_count(&stats->cloned, &size);
 		stats_count(&stats->copies, &copies);
 	} else {

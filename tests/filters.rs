@@ -316,6 +316,8 @@ fn a_file_with_a_mistake_changes_nothing_and_the_error_names_the_line() {
         ("'tcp", 2, "a quotation mark is not closed"),
         ("tcp \\", 2, "backslash"),
         ("--action skip --to ids udp", 2, "--to is not for rules that skip"),
+        ("tcp and udp", 2, "no frame can match \"tcp and udp\""),
+        ("--proto udp --tcp-flags syn", 2, "no frame can match"),
         ("''", 2, "nothing says what to mirror"),
     ] {
         let file = Scratch::of(format!("udp\n# comment\n\n{line}\nicmp\n").as_bytes());

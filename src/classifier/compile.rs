@@ -81,7 +81,8 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
 fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, CompileError> {
     let lower = |rules: &[Rule]| -> Result<Vec<Vec<Entry>>, CompileError> {
         let one = |rule: &Rule| {
-            entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error })
+            let entries = entries(&rule.expression, interface).and_then(|entries| some(entries, &rule.expression));
+            entries.map_err(|error| CompileError { rule: Some(rule.id), error })
         };
         rules.iter().map(one).collect()
     };
@@ -99,6 +100,15 @@ fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, Co
         }
         Ok(all)
     })
+}
+
+/// Refuses what no frame can match, as tcpdump does: a mirror rule of that kind would turn mirroring off.
+fn some(entries: Vec<Entry>, text: &str) -> Result<Vec<Entry>, Error> {
+    if !entries.is_empty() {
+        return Ok(entries);
+    }
+    Err(Error::usage(format!("no frame can match \"{text}\""))
+        .hint("its parts exclude each other (a packet of TCP is none of UDP; TCP's flags and ICMP's types are looked for in IPv4 alone)"))
 }
 
 /// The entries of a rule's expression.

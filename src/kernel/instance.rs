@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 
-use super::abi::{Config, Control, Iface, IfaceStats, Loss, Meta, RawPeer, RawPeerStats, SCHEMA, ebm_active};
+use super::abi::{Config, Control, Iface, IfaceStats, Loss, Meta, Pod, RawPeer, RawPeerStats, SCHEMA, ebm_active};
 use super::hooks::{self, tc, tcx};
 use super::load;
 use super::maps::{CpuTable, Grace, MappedTable, Table};
@@ -174,6 +174,12 @@ impl Instance {
         Ok(self.is_attached_at(stage.bridge, "ebm_stage")? && self.is_attached_at(stage.port, "ebm_exact")?)
     }
 
+    /// Gives up the lock, and goes on looking whether peers and rules stay as they are.
+    pub fn watch(self) -> Result<Watch> {
+        let state = state(&self.control, &self.config, &self.meta)?;
+        Ok(Watch { control: self.control, config: self.config, meta: self.meta, state })
+    }
+
     fn is_attached_at(&self, ifindex: u32, name: &str) -> Result<bool> {
         let id = hooks::id(load::program(&self.place, name)?.as_fd())?;
         let attached = hooks::programs(&self.netlink, ifindex, Direction::Egress)?;
@@ -215,6 +221,8 @@ impl Instance {
         let other_version = meta.build != load::build() || missing;
         if other_version {
             self.upgrade(choice)?;
+            // Another version may read the same rules in another way.
+            self.compile_rules_again()?;
             meta.build = load::build();
             self.set_meta(&meta)?;
         }
@@ -279,6 +287,27 @@ impl Instance {
         stage::remove(&self.netlink)?;
         self.place.remove()
     }
+}
+
+/// An instance whose lock others may have.
+pub struct Watch {
+    control: MappedTable<Control>,
+    config: Table<Config>,
+    meta: Table<Meta>,
+    state: Vec<u8>,
+}
+
+impl Watch {
+    /// Whether peers and rules are those from the beginning.
+    pub fn is_unchanged(&self) -> Result<bool> {
+        Ok(state(&self.control, &self.config, &self.meta)? == self.state)
+    }
+}
+
+/// What differs after every change of peers or rules: the generation, its configuration, the versions that were given.
+fn state(control: &MappedTable<Control>, config: &Table<Config>, meta: &Table<Meta>) -> Result<Vec<u8>> {
+    let generation = control.get(0).active & ebm_active::EBM_ACTIVE_GENERATION.0;
+    Ok([&generation.to_ne_bytes(), config.get(generation)?.bytes(), meta.get(0)?.bytes()].concat())
 }
 
 /// Whether an instance lost its pins and left something. One that is in use below another root did not.

@@ -56,19 +56,21 @@ impl Rules {
             return Err(CompileError { rule: None, error: full(set.rules.len()) });
         }
         set.sort();
-        let numbers: HashMap<&str, u32> = devices.iter().map(|link| (link.name.as_str(), link.ifindex)).collect();
-        let known = |name: &str| numbers.get(name).copied().or_else(|| self.number_of_gone(name, devices));
         let counters = self.counters_of(&set.rules);
-        let same_interfaces = self.interfaces.iter().all(|(name, number)| known(name) == Some(*number));
+        let same_interfaces = self.interfaces.iter().all(|(name, number)| self.number(name, devices) == Some(*number));
         let expressions =
             |rules: &[Rule]| -> Vec<String> { rules.iter().map(|rule| rule.expression.clone()).collect() };
         if same_interfaces && expressions(&set.rules) == expressions(&self.set.rules) {
             let rules = Rules { set, counters, interfaces: self.interfaces.clone() };
             return Ok(self.changed_to(rules, None));
         }
+        self.compiled(set, counters, devices)
+    }
+
+    fn compiled(&self, set: RuleSet, counters: Vec<u32>, devices: &[Link]) -> Result<Change, CompileError> {
         let asked = Mutex::new(BTreeMap::new());
         let number = |name: &InterfaceName| {
-            let found = known(name.as_str());
+            let found = self.number(name.as_str(), devices);
             if let (Some(number), Ok(mut asked)) = (found, asked.lock()) {
                 asked.insert(name.to_string(), number);
             }
@@ -107,6 +109,11 @@ impl Rules {
     /// Each rule with the slot of its counter.
     pub(super) fn slots(&self) -> impl Iterator<Item = (&Rule, u32)> {
         self.set.rules.iter().zip(self.counters.iter().copied())
+    }
+
+    fn number(&self, name: &str, devices: &[Link]) -> Option<u32> {
+        let device = devices.iter().find(|link| link.name == name);
+        device.map(|link| link.ifindex).or_else(|| self.number_of_gone(name, devices))
     }
 
     /// The number of a device that is gone: the one it had, unless another device has it now.
@@ -187,12 +194,30 @@ fn full(rules: usize) -> Error {
 impl Instance {
     /// The rules in use.
     pub fn rules(&self) -> Result<Rules> {
-        texts::read(&self.place, self.generation())
+        let rules = texts::read(&self.place, self.generation())?;
+        let (known, in_use) = (rules.set.rules.len(), self.config.get(self.generation())?.rule_count);
+        if known == in_use as usize {
+            return Ok(rules);
+        }
+        let message = format!("the datapath goes by {in_use} rules, and {known} are written down");
+        Err(Error::new(Code::Damaged, message)
+            .hint("remove this instance with ebmirror unpin --force, and set it up again"))
     }
 
     /// Makes these the rules. The lock must be held for writing.
     pub fn replace_rules(&self, change: &Change) -> Result<()> {
         self.commit(&self.peers()?, change)
+    }
+
+    /// Compiles the rules again, whatever they were compiled to before.
+    pub(super) fn compile_rules_again(&self) -> Result<()> {
+        let rules = self.rules()?;
+        if rules.set.rules.is_empty() {
+            return Ok(());
+        }
+        let devices = self.netlink.links().map_err(|error| error.context("list the devices"))?;
+        let compiled = rules.compiled(rules.set.clone(), rules.counters.clone(), &devices)?;
+        self.replace_rules(&Change { differs: true, ..compiled })
     }
 
     /// Compiles the rules again when they name an interface that was made anew. True when they did.

@@ -2,7 +2,7 @@
 
 use super::trial;
 use crate::cmd::{Ctx, devices};
-use crate::kernel::instance::Instance;
+use crate::kernel::instance::{Instance, Watch};
 use crate::kernel::peers::Slots;
 use crate::kernel::pins::Access;
 use crate::kernel::probe::{Frame, Probe, Trial, Verdict};
@@ -38,8 +38,8 @@ enum Rules {
         /// By rank.
         ids: Vec<RuleId>,
         peers: Box<Slots>,
-        /// Ranks and slots mean the same as long as this is locked.
-        _instance: Box<Instance>,
+        /// Ranks and slots mean the same as long as nothing changes.
+        watch: Watch,
     },
     Expression {
         probe: Box<Trial>,
@@ -61,7 +61,8 @@ impl Judge {
             probe: Probe::pinned(&ctx.place)?,
             ids: instance.rules()?.set.rules.iter().map(|rule| rule.id).collect(),
             peers: Box::new(instance.peers()?),
-            _instance: Box::new(instance),
+            // Others may change the rules: who reads from a pipe may take long.
+            watch: instance.watch()?,
         };
         Ok(Judge { rules, direction, ifindex })
     }
@@ -87,8 +88,15 @@ impl Judge {
         };
         match &self.rules {
             Rules::Expression { probe } => probe.probe().ask(&frame).map(|verdict| of(&verdict)),
-            Rules::Loaded { probe, ids, peers, .. } => {
+            Rules::Loaded { probe, ids, peers, watch } => {
                 let verdict = probe.ask(&frame)?;
+                if !watch.is_unchanged()? {
+                    return Err(Error::new(
+                        Code::Conflict,
+                        "the rules or the peers were changed while they were tested",
+                    )
+                    .hint("test again: the frames that are told so far were tested with those before"));
+                }
                 let fate = of(&verdict);
                 let id = |rank: u32| {
                     ids.get(rank as usize).copied().ok_or_else(|| {

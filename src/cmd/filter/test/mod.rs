@@ -50,7 +50,7 @@ const HELP: &str = "The frames go through the classifier in the kernel. Nothing 
 its number in the capture, the rule that it matches, what becomes of it, the peers that would get a copy, and how many bytes of \
 it where a snap length of the rule or of a peer cuts it (the shortest copy, in JSON \"cut\"; null: no copy is cut). With --expression \
 it says mirror where the expression matches, and skip where not; nothing needs to be loaded for it. Frames of other link types than \
-Ethernet are left out. While it runs, commands that change the instance wait.";
+Ethernet are left out. It ends with an error when somebody changes rules or peers while it runs.";
 
 /// Runs it. The lines are printed as they come; the report is the totals. An expression needs no context.
 pub fn run(args: &Args, global: &Global, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
