@@ -7,7 +7,7 @@ mod common;
 mod state;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use common::{EBMIRROR, Mounts, Outcome, Scratch};
@@ -264,7 +264,6 @@ fn captures_that_are_not_as_they_should_be() {
 
 #[test]
 fn stdin_is_answered_frame_by_frame_and_a_reader_that_goes_is_no_error() {
-    use std::io::Write;
     let spawn = |output: Stdio| {
         let mut command = Command::new(EBMIRROR);
         command.args(["--json", "filter", "test", "-", "--expression", "tcp"]).stdin(Stdio::piped()).stdout(output);
@@ -331,4 +330,39 @@ fn explain_shows_the_entries_to_everybody() {
     let text = explain(&["filter", "explain", "tcp and udp"]).ok().stdout;
     assert!(text.contains("no entry"), "{text}");
     explain(&["filter", "explain", "tcp prot 80"]).fails(2, ">>>prot<<<", "");
+}
+
+/// Whoever tests what comes through a pipe keeps nobody from changing the rules, and is told when somebody does.
+#[test]
+fn rules_that_change_while_they_are_tested_end_the_test() {
+    let solo = loaded();
+    let mut command = solo.command(&["--json", "filter", "test", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let file = capture(&[frame(TCP, 1, 80, 60), frame(TCP, 1, 80, 60)]);
+    let (first, rest) = file.split_at(24 + 16 + 60);
+    input.write_all(first).unwrap();
+    let line: Value = serde_json::from_str(&output.next().unwrap().unwrap()).unwrap();
+    assert_eq!((&line["frame"], &line["rule"]), (&json!(1), &json!(1)));
+
+    solo.ebmirror(&["filter", "del", "1"]).ok();
+    input.write_all(rest).unwrap();
+    drop(input);
+    let last: Value = serde_json::from_str(&output.next().unwrap().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "conflict", "{last}");
+    assert!(output.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+}
+
+/// The rules that the datapath goes by are written down beside it; without that nothing may say that there are none.
+#[test]
+fn rules_that_are_not_written_down_any_more_are_damage() {
+    let solo = loaded();
+    solo.script("rm /sys/fs/bpf/ebmirror/*/texts_*");
+    for args in [&["filter", "list"][..], &["filter", "add", "udp"], &["filter", "flush"], &["peer", "del", "ids"]] {
+        solo.ebmirror(args).fails(8, "the datapath goes by 5 rules, and 0 are written down", "unpin --force");
+    }
+    solo.ebmirror(&["unpin", "--force"]).ok();
+    solo.ebmirror(&["filter", "add", "udp"]).ok();
 }

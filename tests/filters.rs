@@ -93,7 +93,7 @@ fn the_text_of_a_rule_is_one_that_makes_the_same_rule() {
         "'not (tcp and host 10.0.0.1)'",
         "--iface eth0 --direction ingress --proto tcp --dport 8000-8100",
         "--host 10.0.0.0/8 --vlan 7 'udp or icmp'",
-        "--tcp-flags syn --src 2001:db8::/32",
+        "--tcp-flags syn --src 192.0.2.0/24",
     ] {
         let first = json_of(&solo, &format!("filter add {line}"))["rules"][0]["expression"].clone();
         let again = json_of(&solo, &format!("filter add '{}'", first.as_str().unwrap()));
