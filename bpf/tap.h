@@ -157,7 +157,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct tap_choice choice = {};
 	const struct ebm_config *config;
 	struct ebm_iface_stats *stats;
-	struct parse_key key = {};
+	struct parse_key key;
 	struct stats_size size, copies;
 	__u32 active, word, layer3, destinations, corrected = 0;
 	__u8 payload[PEEL_PAYLOAD];
@@ -183,6 +183,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		return;
 	}
 	layer3 = iface->layer3 ? PARSE_LAYER3 : 0;
+	__builtin_memset(&key, 0, sizeof(key));
 	parse_frame(skb, &key, layer3);
 	peel_payload(skb, &key, payload);
 	may_be_own = own_may_be(&key, config, payload);
