@@ -182,6 +182,31 @@ fn the_default_is_what_was_said_or_depends_on_the_rules() {
 }
 
 #[test]
+fn status_tells_of_the_rules_and_when_they_let_nothing_through() {
+    let solo = solo_with_peers();
+    let status = || run(&solo, "--json status").json();
+    let problems = || status()["problems"].to_string();
+    let counted = |rules: u64, unmatched: &str| {
+        let status = status();
+        assert_eq!((&status["rules"], &status["unmatched"]), (&json!(rules), &json!(unmatched)));
+    };
+    counted(0, "mirror");
+    run(&solo, "filter add --action skip tcp").ok();
+    counted(1, "mirror");
+    assert!(!problems().contains("nothing is mirrored"), "{}", problems());
+    run(&solo, "filter default skip").ok();
+    counted(1, "skip");
+    assert!(problems().contains("no rule mirrors, and frames that no rule matches are skipped"), "{}", problems());
+    let text = run(&solo, "status");
+    assert_eq!(text.code, 1);
+    assert!(text.stdout.contains("filter default auto"), "{}", text.stdout);
+    assert!(text.stdout.contains("rules 1, frames that no rule matches are skipped"), "{}", text.stdout);
+    run(&solo, "filter add udp").ok();
+    counted(2, "skip");
+    assert!(!problems().contains("nothing is mirrored"), "{}", problems());
+}
+
+#[test]
 fn the_first_rule_makes_the_instance_and_a_failed_one_does_not() {
     let solo = Solo::new();
     let before = solo.snapshot();

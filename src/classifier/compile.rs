@@ -120,13 +120,15 @@ pub fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) ->
     lower::lower(&expression, interface, ENTRIES_MAX).map_err(|error| not_lowered(&expression, &error))
 }
 
+/// What to do about an expression that becomes too many table entries.
+const TOO_MANY: &str = "several rules in place of one, each with a part of what or joins; and in place of and not, rules that \
+skip (--action skip, a lower --priority) in front of one that mirrors";
+
 fn not_lowered(expression: &Expression, error: &LowerError) -> Error {
     let named = |code: Code| Error::new(code, format!("{expression}: {error}"));
     match error {
         LowerError::UnknownInterface(name) => no_interface(name),
-        LowerError::TooMany(_) => {
-            named(Code::Conflict).hint("ebmirror filter explain shows what an expression becomes")
-        }
+        LowerError::TooMany(_) => named(Code::Conflict).hint(TOO_MANY),
         LowerError::TooManyVlans | LowerError::EtherType(_) => {
             named(Code::Usage).hint("man ebmirror-filter-add lists what is covered")
         }

@@ -14,6 +14,7 @@ use crate::kernel::pins::Access;
 use crate::kernel::stage;
 use crate::model::Result;
 use crate::model::interface::Direction;
+use crate::model::rule::Action;
 use crate::model::stats::Stats;
 use crate::output::Report;
 
@@ -45,6 +46,7 @@ pub fn run(_: &Args, ctx: &Ctx, as_typed: impl Fn(&str) -> String) -> Result<Box
             look_at_stage(&instance, &mut status)?;
             look_at_interfaces(&instance, &stats, &mut status)?;
             look_at_peers(&instance, &stats, &mut status)?;
+            look_at_rules(&instance, &mut status)?;
             status.unaccounted = stats.unaccounted;
         }
     }
@@ -138,6 +140,17 @@ fn look_at_interfaces(instance: &Instance, stats: &Stats, status: &mut Status) -
     }
     if status.interfaces.is_empty() {
         status.problems.push("no interface is attached: ebmirror attach IFACE".to_owned());
+    }
+    Ok(())
+}
+
+fn look_at_rules(instance: &Instance, status: &mut Status) -> Result<()> {
+    let set = instance.rules()?.set;
+    status.rules = set.rules.len();
+    status.unmatched = set.unmatched();
+    if status.unmatched == Action::Skip && set.rules.iter().all(|rule| rule.action == Action::Skip) {
+        let problem = "nothing is mirrored: no rule mirrors, and frames that no rule matches are skipped";
+        status.problems.push(format!("{problem}: ebmirror filter default auto"));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::model::interface::{Direction, Mode};
+use crate::model::rule::Action;
 use crate::model::stats::Counter;
 use crate::output::{JsonStyle, Report, document, table};
 
@@ -14,6 +15,10 @@ pub(super) struct Status {
     pub(super) directory: String,
     pub(super) interfaces: Vec<Interface>,
     pub(super) peers: Vec<PeerStatus>,
+    /// How many there are.
+    pub(super) rules: usize,
+    /// What becomes of frames that no rule matches.
+    pub(super) unmatched: Action,
     pub(super) unaccounted: u64,
     pub(super) problems: Vec<String>,
 }
@@ -90,7 +95,12 @@ impl Report for Status {
             text += "\n";
             text += &table(&["peer", "remote", "device", "neighbour", ">sent", ">lost"], rows);
         }
-        text + &format!("\nunaccounted {}\n", self.unaccounted)
+        let unmatched = match self.unmatched {
+            Action::Mirror => "mirrored",
+            Action::Skip => "skipped",
+        };
+        let rules = format!("rules {}, frames that no rule matches are {unmatched}", self.rules);
+        text + &format!("\n{rules}; unaccounted {}\n", self.unaccounted)
     }
 
     fn exit(&self) -> u8 {
