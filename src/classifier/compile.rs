@@ -143,7 +143,7 @@ pub fn no_interface(name: &InterfaceName) -> Error {
 
 fn too_large(error: &BuildError) -> Error {
     Error::new(Code::Conflict, error.to_string())
-        .hint("fewer rules, or simpler ones: ebmirror filter explain shows what an expression becomes")
+        .hint("fewer rules, or simpler ones: ebmirror filter explain EXPR counts the entries of each")
 }
 
 /// The interfaces that an expression names.

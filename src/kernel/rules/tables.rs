@@ -133,7 +133,7 @@ pub(in crate::kernel) fn new_table(compiled: &Compiled) -> Result<Option<NewTabl
     }
     let size = TableSize::of(nodes.len()).ok_or_else(|| {
         Error::new(Code::Conflict, format!("the rules do not fit into the table: {} comparisons", nodes.len()))
-            .hint("fewer rules, or simpler ones: ebmirror filter explain shows what an expression becomes")
+            .hint("fewer rules, or simpler ones: ebmirror filter explain EXPR counts the entries of each")
     })?;
     let map = maps::create("ebm_nodes", MapType::Array, size.bytes(), 1, 0)?;
     map.update(&0u32.to_ne_bytes(), &raw_table(nodes, size), MapFlags::ANY)
