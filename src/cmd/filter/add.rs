@@ -33,7 +33,7 @@ impl Args {
     /// What the arguments say.
     pub(super) fn wanted(&self) -> Result<Wanted> {
         match &self.file {
-            None => self.rule.parts().map(Wanted::One),
+            None => self.rule.some_parts().map(Wanted::One),
             Some(path) => {
                 let (name, text) = file::read(path)?;
                 let rules = file::rules(&name, &text)?;

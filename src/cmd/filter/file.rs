@@ -52,7 +52,7 @@ pub(super) fn rules(name: &str, text: &str) -> Result<Vec<(usize, Parts)>> {
     for (number, line) in (1..).zip(text.lines()) {
         let parts = line::words(line).and_then(|words| match &words[..] {
             [] => Ok(None),
-            words => line::args(words)?.parts().map(Some),
+            words => line::args(words)?.some_parts().map(Some),
         });
         rules.extend(parts.map_err(|error| at(name, number, error))?.map(|parts| (number, parts)));
     }

@@ -75,6 +75,16 @@ pub(super) struct Parts {
 
 impl RuleArgs {
     /// What was given. An error when that is nothing.
+    pub(super) fn some_parts(&self) -> Result<Parts> {
+        let parts = self.parts()?;
+        if parts == Parts::default() {
+            return Err(Error::usage("nothing says what to mirror")
+                .hint("ebmirror filter add 'tcp port 443'; ebmirror filter add --help has more"));
+        }
+        Ok(parts)
+    }
+
+    /// What was given.
     pub(super) fn parts(&self) -> Result<Parts> {
         let mut names = Vec::new();
         for to in &self.to {
@@ -87,19 +97,14 @@ impl RuleArgs {
                 _ => {}
             }
         }
-        let parts = Parts {
+        Ok(Parts {
             priority: self.priority,
             action: self.action,
             to: (!self.to.is_empty()).then_some(names),
             snaplen: self.snaplen,
             sample: self.sample,
             expression: self.flags.and(&self.expression.join(" "))?,
-        };
-        if parts == Parts::default() {
-            return Err(Error::usage("nothing says what to mirror")
-                .hint("ebmirror filter add 'tcp port 443'; ebmirror filter add --help has more"));
-        }
-        Ok(parts)
+        })
     }
 }
 
@@ -115,14 +120,22 @@ impl Parts {
             snaplen: self.snaplen.map_or(old.snaplen, |cut| cut.0),
             sample: self.sample.or(old.sample).filter(|sample| *sample != Sample::ALL),
         };
+        let names: Vec<&str> = old.to.iter().map(PeerName::as_str).collect();
+        let sample = old.sample.map(|sample| sample.to_string());
+        let snaplen = old.snaplen.map(|snaplen| snaplen.to_string());
+        // What is in the way, what the rule had of it if that stays, and what takes it away.
         let given = [
-            (!new.to.is_empty(), "--to", "--to all"),
-            (new.snaplen.is_some(), "--snaplen", "--snaplen all"),
-            (new.sample.is_some(), "--sample", "--sample 1/1"),
+            (!new.to.is_empty(), "--to", self.to.is_none().then(|| names.join(" --to ")), "--to all"),
+            (new.snaplen.is_some(), "--snaplen", snaplen.filter(|_| self.snaplen.is_none()), "--snaplen all"),
+            (new.sample.is_some(), "--sample", sample.filter(|_| self.sample.is_none()), "--sample 1/1"),
         ];
         match given.into_iter().find(|(given, ..)| *given && new.action == Action::Skip) {
             None => Ok(new),
-            Some((_, option, without)) => Err(Error::usage(format!("{option} is not for rules that skip"))
+            Some((_, option, Some(had), without)) => {
+                Err(Error::usage(format!("rule {} has {option} {had}, which is not for rules that skip", old.id))
+                    .hint(format!("add {without}: what is skipped is not copied at all")))
+            }
+            Some((_, option, None, without)) => Err(Error::usage(format!("{option} is not for rules that skip"))
                 .hint(format!("--action mirror, or {without}: what is skipped is not copied at all"))),
         }
     }

@@ -26,6 +26,10 @@ pub(super) fn run(id: RuleId, parts: &Parts, ctx: &Ctx) -> Result<Box<dyn Report
         false,
         |set, host| {
             let place = set.find(id).ok_or_else(|| no_rule(id))?;
+            if *parts == Parts::default() {
+                return Err(Error::usage(format!("nothing to change of rule {id}"))
+                    .hint(format!("ebmirror filter set {id} --priority 10; ebmirror filter set --help has more")));
+            }
             host.check(parts)?;
             let new = parts.apply(&set.rules[place])?;
             set.rules[place] = new.clone();
