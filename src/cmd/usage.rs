@@ -27,12 +27,15 @@ pub fn wanted_json(arguments: &[OsString]) -> Option<JsonStyle> {
     }
 }
 
+/// The remedy where clap suggests none.
+pub const HELP: &str = "see ebmirror --help";
+
 /// What clap found wrong, in one line, with its suggestion as the remedy.
 pub fn error(error: &clap::Error) -> Error {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut message = lines.next().unwrap_or("wrong usage").trim_start_matches("error: ").to_owned();
-    let mut hint = "see ebmirror --help".to_owned();
+    let mut hint = HELP.to_owned();
     for line in lines {
         if let Some(tip) = line.strip_prefix("tip: ") {
             hint = tip.to_owned();

@@ -6,12 +6,12 @@ use crate::model::interface::{Direction, InterfaceName};
 use crate::model::{Error, Result};
 
 macro_rules! flags {
-    ($($(#[doc = $doc:literal])* $option:literal $value:literal $field:ident: $type:ty,)*) => {
+    ($($(#[$meta:meta])* $option:literal $value:literal $field:ident: $type:ty,)*) => {
         /// The flags as clap reads them.
         #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
         #[command(next_help_heading = "What to match, joined by and, also with the expression")]
         pub(super) struct Flags {$(
-            $(#[doc = $doc])*
+            $(#[$meta])*
             #[arg(long = $option, value_name = $value)]
             $field: Option<$type>,
         )*}
@@ -54,8 +54,10 @@ flags! {
     /// Address or network of either side: net CIDR
     "host" "CIDR" host: Net,
     /// Source port, or range of them (8000-8100): src portrange PORTS
+    #[arg(value_parser = |text: &str| Ports::of_side("src port", text))]
     "sport" "PORTS" sport: Ports,
     /// Destination port, or range of them: dst portrange PORTS
+    #[arg(value_parser = |text: &str| Ports::of_side("dst port", text))]
     "dport" "PORTS" dport: Ports,
     /// Port of either side, or range of them: portrange PORTS
     "port" "PORTS" port: Ports,

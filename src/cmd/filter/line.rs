@@ -31,7 +31,7 @@ pub(super) fn args(words: &[String]) -> Result<RuleArgs> {
     // What the short way does not know, clap does; and it says what is wrong.
     let line = Line::try_parse_from(words).map_err(|error| {
         let error = usage::error(&error);
-        let tip = error.hint.clone().filter(|hint| !hint.starts_with("Usage:"));
+        let tip = error.hint.clone().filter(|hint| hint != usage::HELP && !hint.starts_with("Usage:"));
         error.hint(tip.unwrap_or_else(|| HINT.to_owned()))
     })?;
     Ok(line.rule)

@@ -246,11 +246,9 @@ impl fmt::Display for Net {
     }
 }
 
-impl FromStr for Ports {
-    type Err = String;
-
-    /// `80` or `8000-8100`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+impl Ports {
+    /// `80` or `8000-8100`. `words` stand before a port of this side in an expression, which may have a name: `dst port`.
+    pub fn of_side(words: &str, text: &str) -> Result<Self, String> {
         let port = |text: &str| -> Option<u16> {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit());
             if digits { text.parse().ok() } else { None }
@@ -260,10 +258,20 @@ impl FromStr for Ports {
             (Some(first), Some(last)) if first <= last => Ok(Ports { first, last }),
             (Some(first), Some(last)) => Err(format!("\"{text}\" ends before it begins: write {last}-{first}")),
             _ => Err(match services::port(text) {
-                Some((number, _)) => format!("\"{text}\" is a name: write {number}, or port {text} in an expression"),
+                Some((number, _)) => {
+                    format!("\"{text}\" is a name: write {number}, or {words} {text} in an expression")
+                }
                 None => format!("\"{text}\" is no port and no range of ports: write 0 to 65535, as 80 or 8000-8100"),
             }),
         }
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ports::of_side("port", text)
     }
 }
 
@@ -298,8 +306,9 @@ impl FromStr for TcpFlags {
             };
             let name = if name == "push" { "psh" } else { name };
             let Some(bit) = TCP_FLAGS.iter().position(|flag| *flag == name) else {
+                let all = if word == text { String::new() } else { format!("\"{text}\": ") };
                 return Err(format!(
-                    "\"{text}\": \"{word}\" is no flag of TCP: write {}, with commas between them; !ack: not set",
+                    "{all}\"{word}\" is no flag of TCP: write {}, with commas between them; !ack: not set",
                     TCP_FLAGS.join(", ")
                 ));
             };
@@ -496,7 +505,7 @@ mod tests {
                 ("80-", "is no port"),
                 ("-80", "is no port"),
                 ("+80", "is no port"),
-                ("http", "write 80"),
+                ("http", "write 80, or port http"),
                 ("", "is no port"),
             ],
         );
