@@ -81,6 +81,7 @@ impl Error {
             Some(libc::ENOSPC | libc::EMFILE | libc::ENFILE | libc::E2BIG) => {
                 "a limit of the kernel or of this process is reached: dmesg and ulimit -a may tell which"
             }
+            Some(libc::EISDIR) => "it is a directory: give a file",
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => "it may have been removed meanwhile: try again",
             Some(libc::EBUSY | libc::EEXIST | libc::ESTALE | libc::EAGAIN) => "somebody else is using it: try again",
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => "this kernel lacks it: a newer one, or its module, may be needed",
