@@ -121,12 +121,19 @@ fn set_changes_what_is_given_and_keeps_the_rest() {
     assert_eq!(set("--priority 300")["changed"], false);
     assert_eq!(rule(&set("--to sensors --to ids"))["to"], json!(["sensors", "ids"]));
     assert_eq!(rule(&set("udp"))["expression"], "udp");
+    let skip = |line: &str, had: &str, hint: &str| {
+        run(&solo, &format!("filter set 1 --action skip {line}")).fails(2, had, hint);
+    };
+    skip("", "rule 1 has --to sensors --to ids,", "add --to all");
+    skip("--to all", "rule 1 has --snaplen 128,", "add --snaplen all");
+    skip("--to all --snaplen all", "rule 1 has --sample 1/10,", "add --sample 1/1");
     let plain = set("--to all --snaplen all --sample 1/1");
     assert_eq!(rule(&plain), json!({"id": 1, "priority": 300, "action": "mirror", "expression": "udp"}));
     assert_eq!(rule(&set("--action skip"))["action"], "skip");
 
     let before = state_of(&solo);
-    run(&solo, "filter set 1").fails(2, "nothing says what", "");
+    run(&solo, "filter set 1").fails(2, "nothing to change of rule 1", "filter set 1 --priority");
+    run(&solo, "filter set 9").fails(4, "there is no rule 9", "filter list");
     run(&solo, "filter set 9 udp").fails(4, "there is no rule 9", "filter list");
     run(&solo, "filter set 0 udp").fails(2, "rule ID 0 is too small", "");
     run(&solo, "filter set 1 --to ids").fails(2, "--to is not for rules that skip", "--action mirror");
@@ -225,6 +232,8 @@ fn the_first_rule_makes_the_instance_and_a_failed_one_does_not() {
         ("add --file rules --priority 3", 2, "--file"),
         ("add --file rules --iface eth0", 2, "--file"),
         ("add --file nowhere", 4, "read nowhere"),
+        ("add --sport http tcp", 2, "write 80, or src port http"),
+        ("add --dport http tcp", 2, "write 80, or dst port http"),
         ("del 1", 4, "there is no rule 1"),
         ("set 1 tcp", 4, "there is no rule 1"),
     ] {
@@ -235,6 +244,7 @@ fn the_first_rule_makes_the_instance_and_a_failed_one_does_not() {
         run(&solo, &format!("filter {line}")).ok();
         assert_same(&before, &solo.snapshot(), line);
     }
+    run(&solo, "filter add --file /").fails(3, "read /", "it is a directory: give a file");
     let empty = Scratch::of("# nothing\n\n".as_bytes());
     assert_eq!(json_of(&solo, &format!("filter add --file {}", empty.path()))["changed"], false);
     assert_same(&before, &solo.snapshot(), "a file without rules");
@@ -263,7 +273,8 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
         assert_eq!((&document["changed"], &document["dry_run"]), (&json!(changed), &json!(true)), "{line}");
         assert_same(&before, &state_of(&solo), line);
     }
-    assert_eq!(run(&solo, "--dry-run filter add udp").ok().stdout, "would be added: 2\n");
+    assert_eq!(run(&solo, "--dry-run filter add udp").ok().stdout, "would be added: rule 2\n");
+    assert_eq!(run(&solo, "--dry-run filter del 1").ok().stdout, "would be deleted: rule 1\n");
     run(&solo, "--dry-run filter add --iface eth7").fails(4, "no interface eth7", "");
     run(&solo, "--dry-run filter del 2").fails(4, "no rule 2", "");
     run(&solo, "--dry-run peer del ids").fails(6, "rule 1 sends copies to ids", "");

@@ -77,7 +77,7 @@ impl Report for Changed {
         let would = if self.dry_run { "would be " } else { "" };
         let ids = self.ids.as_deref().unwrap_or_default();
         let many = |verb: &str| match ids {
-            [id] => format!("{would}{verb}: {id}\n"),
+            [id] => format!("{would}{verb}: rule {id}\n"),
             _ => format!("{would}{verb}: {} rules\n", ids.len()),
         };
         match (self.schema, self.id, ids) {
