@@ -29,7 +29,7 @@ complete -c ebmirror -n "__fish_ebmirror_needs_command" -l root -d 'Directory in
 complete -c ebmirror -n "__fish_ebmirror_needs_command" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_needs_command" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_needs_command" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_needs_command" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_needs_command" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_needs_command" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -66,7 +66,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l color -d 'W
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l force -d 'Mirror it even while copies leave through a VPN whose packets it may carry'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand attach" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -78,7 +78,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l color -d 'W
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l all -d 'All interfaces'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand detach" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -92,7 +92,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l root -d 'Direc
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand pin" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -104,7 +104,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l color -d 'Wh
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l force -d 'Also when interfaces are attached, and what an instance left that was damaged or lost its pins'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand unpin" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -115,7 +115,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_s
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and not __fish_seen_subcommand_from add set del rm list show help" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -157,7 +157,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l force -d 'Send copies where they may come back: through a VPN whose packets a mirrored interface may carry, or (span) onto the mirrored network'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from add" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -186,7 +186,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l force -d 'Send copies where they may come back: through a VPN whose packets a mirrored interface may carry, or (span) onto the mirrored network'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from set" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -197,7 +197,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from del" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -208,7 +208,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from rm" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -219,7 +219,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -230,7 +230,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand peer; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -247,7 +247,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and not __fish_seen_subcommand_from add set del rm list show flush default test explain help" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -292,7 +292,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from add" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -325,7 +325,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from set" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -336,7 +336,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from del" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -347,7 +347,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from rm" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -358,7 +358,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -369,7 +369,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -380,7 +380,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from flush" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -391,7 +391,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from default" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -406,7 +406,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from test" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -417,7 +417,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_see
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand filter; and __fish_seen_subcommand_from explain" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -444,7 +444,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l color -d 'When
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l force -d 'Mirror it even while copies leave through a VPN whose packets it may carry'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand run" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -457,7 +457,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l color -d 'Wh
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l reset -d 'Print all counters, then set them to zero'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand stats" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -468,7 +468,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l root -d 'Di
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand status" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -481,7 +481,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l color -d 'Whe
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l no-offload -d 'Turn the offloads of the way to the collector off, as on a plain network card'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand demo" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -498,7 +498,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -l color -d 'W
 always\t'Always'
 never\t'Never'"
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -l no-offload -d 'Turn the offloads of the way to the collector off, as on a plain network card'
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand corpus" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -509,7 +509,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -l root -d 'Di
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand oracle" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -520,7 +520,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l root -
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand completions" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'
@@ -531,7 +531,7 @@ complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l root -d '
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l color -d 'When to use colours; NO_COLOR is obeyed' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching)'
+complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s j -l json -d 'Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s p -l pretty -d 'The same, indented'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -l dry-run -d 'Say what would change, and change nothing'
 complete -c ebmirror -n "__fish_ebmirror_using_subcommand generate" -s v -l verbose -d 'Say more: libbpf\'s and the verifier\'s log'

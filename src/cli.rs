@@ -34,7 +34,7 @@ pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/ebmirror";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Print exactly one JSON document on stdout, errors included (JSON lines when watching)
+    /// Print exactly one JSON document on stdout, errors included (JSON lines when watching, and for filter test)
     #[arg(short, long, global = true)]
     pub json: bool,
     /// The same, indented

@@ -206,6 +206,8 @@ fn an_expression_needs_nothing_loaded_and_loads_nothing() {
     let totals = lines(&Outcome::of(command, "no bpffs").ok()).pop().unwrap();
     assert_eq!((&totals["frames"], &totals["mirror"], &totals["matched"]), (&json!(50), &json!(4), &json!(4)));
     expression(&[&shipped("ipv4.pcap"), "--expression", "tcp prot 80"]).json_fails(2, "prot");
+    expression(&[&shipped("ipv4.pcap"), "--expression", ""]).json_fails(2, "the expression is empty");
+    expression(&["/", "--expression", "tcp"]).json_fails(3, "read /");
     let mut command = Command::new("setpriv");
     command.args([
         "--bounding-set=-all",
@@ -329,6 +331,11 @@ fn explain_shows_the_entries_to_everybody() {
     assert!(text.contains("direction ingress, interface eth7\n1 entry\n"), "{text}");
     let text = explain(&["filter", "explain", "tcp and udp"]).ok().stdout;
     assert!(text.contains("no entry"), "{text}");
+    let words = explain(&["filter", "explain", "tcp", "and", "udp"]).ok().stdout;
+    assert_eq!(words, text, "several words are one expression");
+    let hosts: Vec<String> = (1..=200).map(|n| format!("10.0.{n}.1")).collect();
+    let many = format!("not (host {})", hosts.join(" or "));
+    explain(&["filter", "explain", &many]).fails(6, "4096", "several rules in place of one");
     explain(&["filter", "explain", "tcp prot 80"]).fails(2, ">>>prot<<<", "");
 }
 

@@ -50,6 +50,17 @@ fn committed_pages_and_scripts_are_what_the_binary_writes() {
 }
 
 #[test]
+fn tables_of_the_pages_stand_line_by_line() {
+    let pages = generated().expect("the pages and scripts");
+    let (_, stats) = pages.iter().find(|(path, _)| path == "man/ebmirror-stats.8").expect("the page of stats");
+    let (_, extra) = stats.split_once(".SH EXTRA\n").expect("what stands below its help");
+    assert!(extra.starts_with("Each counter"), "prose is filled: {extra}");
+    let (table, rest) = extra.split_once("\n.fi\n.SH \"EXIT STATUS\"\n").expect("the end of a table");
+    assert!(table.contains("\n.nf\nInterfaces:\n  seen      every frame"), "{table}");
+    assert!(!rest.contains(".nf"), "{rest}");
+}
+
+#[test]
 fn what_generate_writes_is_what_the_test_compares() {
     let directory = std::env::temp_dir().join(format!("ebmirror-generated-{}", std::process::id()));
     let run = std::process::Command::new(env!("CARGO_BIN_EXE_ebmirror")).arg("generate").arg(&directory).output();

@@ -57,11 +57,26 @@ fn pages(command: &Command, name: &str, files: &mut Vec<(String, String)>) -> Re
     let mut bytes = Vec::new();
     man.render(&mut bytes).map_err(|error| Error::io(format!("write the manual page of {name}"), &error))?;
     bytes.extend_from_slice(closing(name).as_bytes());
-    files.push((format!("man/{name}.8"), String::from_utf8_lossy(&bytes).into_owned()));
+    files.push((format!("man/{name}.8"), with_tables(&String::from_utf8_lossy(&bytes))));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         pages(sub, &format!("{name}-{}", sub.get_name()), files)?;
     }
     Ok(())
+}
+
+/// The page with the tables and examples of its EXTRA section line by line, as they stand below `--help`.
+fn with_tables(page: &str) -> String {
+    const EXTRA: &str = "\n.SH EXTRA\n";
+    let Some((before, rest)) = page.split_once(EXTRA) else { return page.to_owned() };
+    let (extra, after) = rest.find("\n.SH ").map_or((rest, ""), |end| rest.split_at(end));
+    let paragraphs: Vec<String> = extra
+        .split("\n\n")
+        .map(|paragraph| match paragraph.contains("  ") {
+            true => format!(".nf\n{}\n.fi", paragraph.trim_end()),
+            false => paragraph.to_owned(),
+        })
+        .collect();
+    format!("{before}{EXTRA}{}{after}", paragraphs.join("\n\n"))
 }
 
 /// The sections that every page has, behind those that clap knows of.

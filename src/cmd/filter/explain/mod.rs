@@ -16,9 +16,9 @@ use crate::output::{JsonStyle, Report, document};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// Expression in tcpdump's language
-    #[arg(value_name = "EXPR")]
-    expression: String,
+    /// Expression in tcpdump's language; several words are joined by spaces
+    #[arg(value_name = "EXPR", required = true)]
+    expression: Vec<String>,
 }
 
 const HELP: &str = "A frame matches the expression when it matches one of the entries, and an entry when it matches each of its \
@@ -46,10 +46,11 @@ impl Serialize for Conditions {
 
 /// Needs no kernel and no privilege. Interfaces need not exist.
 pub fn run(args: &Args) -> Result<Box<dyn Report>> {
-    let expression: Expression = args.expression.parse().map_err(Error::from)?;
+    let text = args.expression.join(" ");
+    let expression: Expression = text.parse().map_err(Error::from)?;
     let names = interfaces(&expression);
     let number = |name: &InterfaceName| names.iter().position(|other| *other == name).map(|place| place as u32);
-    let entries = entries(&args.expression, &number)?;
+    let entries = entries(&text, &number)?;
     let entries: Vec<_> = entries.iter().map(|entry| Conditions(words(entry, &names))).collect();
     Ok(Box::new(Explained { expression: expression.to_string(), count: entries.len(), entries }))
 }

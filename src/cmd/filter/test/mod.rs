@@ -15,6 +15,7 @@ use self::lines::Lines;
 use self::rows::{Row, Totals};
 use crate::cli::Global;
 use crate::cmd::{Ctx, prepare, printer};
+use crate::model::expression::Expression;
 use crate::model::interface::{Direction, InterfaceName};
 use crate::model::{Code, Error, Result};
 use crate::output::{JsonStyle, Report};
@@ -50,7 +51,7 @@ const HELP: &str = "The frames go through the classifier in the kernel. Nothing 
 its number in the capture, the rule that it matches, what becomes of it, the peers that would get a copy, and how many bytes of \
 it where a snap length of the rule or of a peer cuts it (the shortest copy, in JSON \"cut\"; null: no copy is cut). With --expression \
 it says mirror where the expression matches, and skip where not; nothing needs to be loaded for it. Frames of other link types than \
-Ethernet are left out. It ends with an error when somebody changes rules or peers while it runs.";
+Ethernet are left out. In JSON a line is a document without \"schema\"; the last one, with the totals, has it. It ends with an error when somebody changes rules or peers while it runs.";
 
 /// Runs it. The lines are printed as they come; the report is the totals. An expression needs no context.
 pub fn run(args: &Args, global: &Global, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
@@ -60,6 +61,8 @@ pub fn run(args: &Args, global: &Global, ctx: impl FnOnce() -> Result<Ctx>) -> R
     };
     let judge = match &args.expression {
         Some(expression) => {
+            // An empty one is no expression; for a rule it is every frame.
+            expression.parse::<Expression>().map_err(Error::from)?;
             prepare(global)?;
             Judge::of_expression(expression, args.iface.as_ref(), direction)?
         }
