@@ -204,7 +204,13 @@ fn json_is_asked_for_by_its_options_alone() {
     assert_eq!(compact.stdout.lines().count(), 1, "{}", compact.stdout);
     assert_eq!(compact.json()["error"]["message"], pretty.json()["error"]["message"]);
     // The value of another option, and what stands behind --, are none.
-    for args in [&["-nprod", "attach"][..], &["-njack", "attach"], &["-n", "-p", "attach"], &["attach", "--", "-j/x"]] {
+    for args in [
+        &["-nprod", "attach"][..],
+        &["-njack", "attach"],
+        &["-n", "-p", "attach"],
+        &["attach", "--", "-j/x"],
+        &["filter", "add", "-tp"],
+    ] {
         let outcome = plain(args);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{args:?} is no wish for JSON");
         assert!(outcome.stderr.starts_with("error: "), "{args:?}: {}", outcome.stderr);

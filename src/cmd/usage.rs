@@ -16,8 +16,11 @@ pub fn wanted_json(arguments: &[OsString]) -> Option<JsonStyle> {
             // These take the next word.
             "-n" | "--netns" | "--root" | "--color" => drop(words.next()),
             _ if word.starts_with("--") => {}
-            // A letter that takes a value (-nNS) ends the flags of its word.
-            _ => flags.extend(word.strip_prefix('-').and_then(|rest| rest.split('n').next())),
+            // A letter that takes a value (-nNS) ends the flags of its word. Of a word with other letters (-tp) none counts.
+            _ => {
+                let letters = word.strip_prefix('-').and_then(|rest| rest.split('n').next());
+                flags.extend(letters.filter(|letters| letters.chars().all(|letter| "jpvqhV".contains(letter))));
+            }
         }
     }
     match (flags.contains('j'), flags.contains('p')) {
