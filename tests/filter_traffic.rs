@@ -8,6 +8,8 @@ mod common;
 mod flows;
 #[path = "common/foreign.rs"]
 mod foreign;
+#[path = "common/rules.rs"]
+mod rules;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,13 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use std::time::Duration;
 
-use common::traffic::{client_to_host, host_to_client, packets, pcap, quiet_rig, record, send};
-use common::{COLLECTOR, Rig, Scratch, wait_for};
-use ebmirror::classifier::lower::{ENTRIES_MAX, lower};
+use common::traffic::{client_to_host, host_to_client, packets, quiet_rig, record, send};
+use common::{COLLECTOR, Rig, wait_for};
 use ebmirror::lab::capture::{Frame, Sender};
-use ebmirror::lab::expressions::expression;
 use ebmirror::lab::frame::{Ethernet, pattern};
-use ebmirror::lab::random::{self, Random};
+use ebmirror::lab::random::Random;
 use ebmirror::lab::recorder::Recorder;
 use flows::{delivered, settle};
 
@@ -437,55 +437,19 @@ fn under_500_swaps_every_frame_belongs_to_one_set_wholly() {
     assert_eq!(matched(&rig)[&1], total);
 }
 
-/// Random frames twice through the tap, so that it has seen the flows: what it counts for each rule is what a test of a capture
-/// of these frames says, which asks the trees alone.
+/// Random rules and frames: the first sets are of rules that look at the flow alone, for which the tap has a memory; the others at
+/// anything.
 #[test]
 fn the_tap_finds_the_rules_that_a_test_of_the_same_frames_finds() {
-    const FRAMES: usize = 1_500;
     let seed = Random::seed(11);
     println!("SEED={seed}");
     let mut random = Random::new(seed);
-    // The first sets are of rules that look at the flow alone, for which the tap has a memory; the others at anything.
     let mut rules_that_match = 0;
     for tests in [1, 1, 1, 1, 2, 2, 3, 3] {
         let rig = quiet_rig(1600);
-        rig.ebmirror(&["attach", "eth0", "--direction", "ingress"]).ok();
-        let mut texts: Vec<String> = Vec::new();
-        while texts.len() < 25 {
-            let expression = expression(&mut random, tests);
-            let text = expression.to_string();
-            let entries = lower(&expression, &|_| None, ENTRIES_MAX);
-            if entries.is_ok_and(|entries| !entries.is_empty()) && (tests > 1 || !text.contains("vlan")) {
-                texts.push(format!("--action skip '{text}'"));
-            }
-        }
-        let frames: Vec<Vec<u8>> = std::iter::repeat_with(|| random::frame(&mut random))
-            .filter(|frame| frame.bytes.len() as u32 == frame.wire_bytes && frame.bytes.len() >= 60)
-            .map(|frame| frame.bytes)
-            .take(FRAMES)
-            .collect();
-        let (rules, capture) = (Scratch::of(texts.join("\n").as_bytes()), Scratch::of(&pcap(&frames)));
-        rig.ebmirror(&["filter", "add", "--file", rules.path()]).ok();
-
-        let tested = rig.ebmirror(&["--json", "filter", "test", capture.path()]).ok().stdout;
-        let mut expected = BTreeMap::new();
-        for line in tested.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
-            if let Some(id) = line["rule"].as_u64() {
-                *expected.entry(id).or_insert(0) += 2;
-            }
-        }
-        rules_that_match += expected.len();
-        let start = seen_by(&rig);
-        for _ in 0..2 {
-            send(&rig.client, "eth0", &frames);
-        }
-        settle("the frames", || {
-            let seen = seen_by(&rig) - start;
-            if seen >= 2 * FRAMES as u64 { Ok(()) } else { Err(format!("{seen} of {}", 2 * FRAMES)) }
-        });
-        let mut found = matched(&rig);
-        found.retain(|_, count| *count > 0);
-        assert_eq!(found, expected, "{texts:#?}");
+        rig.ebmirror(&["attach", "eth0"]).ok();
+        let texts = rules::random(&mut random, 25, tests, |text| tests > 1 || !text.contains("vlan"));
+        rules_that_match += rules::tap_and_test_agree(&rig, &texts, &rules::frames(&mut random, 1_500));
     }
     assert!(rules_that_match > 20, "{rules_that_match} of 200 rules match, which is no test");
 }

@@ -63,7 +63,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
     /// Different flows in the traffic of the filters
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 30_000)]
     flows: usize,
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]

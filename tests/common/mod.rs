@@ -280,7 +280,7 @@ impl Scratch {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("scratch-{}-{number}", std::process::id());
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = std::env::temp_dir().join(format!("ebmirror-{name}"));
         std::fs::write(&path, bytes).unwrap();
         Scratch(path)
     }

@@ -61,7 +61,28 @@ pub(super) fn rules(name: &str, text: &str) -> Result<Vec<(usize, Parts)>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::cmd::filter::soup::soup;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
+
+        /// Whatever is in a file: its rules, or an error that names a line of it and what to do.
+        #[test]
+        fn any_text_is_rules_or_an_error_of_a_line(lines in prop::collection::vec(prop_oneof![soup(), any::<String>()], 1..8)) {
+            let text = lines.join("\n");
+            match rules("f", &text) {
+                Ok(rules) => prop_assert!(rules.len() <= text.lines().count()),
+                Err(error) => {
+                    let line = error.message.strip_prefix("f:").and_then(|rest| rest.split(':').next()?.parse().ok());
+                    prop_assert!(line.is_some_and(|line: usize| (1..=text.lines().count()).contains(&line)), "{}", error.message);
+                    prop_assert!(error.hint.is_some_and(|hint| !hint.is_empty()), "{}", error.message);
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_error_names_file_line_and_token() {

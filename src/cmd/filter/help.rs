@@ -17,7 +17,30 @@ frame.
 A frame that --sample does not choose is skipped: it is not asked of the next rule.
 
 In a file each line has the arguments of one filter add, quoted as in a shell; # begins a comment.
-All of its rules are added, at once, or none.";
+All of its rules are added, at once, or none.
+
+Expressions mean what tcpdump -r takes them to mean for a capture of Ethernet (pcap-filter(7)). Covered:
+  host, net, port, portrange      with src, dst, src or dst, src and dst; 10.0.0.0/8, 2001:db8::/32
+  ip, ip6, arp, rarp              alone, or in front of host and net
+  tcp, udp, sctp                  alone, or in front of port and portrange
+  icmp, icmp6, igmp, gre, esp, ah, pim, vrrp, proto N, ip proto N, ip6 proto N
+  ether host M, ether src M, ether dst M, ether proto N (from 1501 on)
+  broadcast, multicast, ether and ip and ip6 multicast
+  vlan, vlan N                    what stands behind it is looked for four bytes further on
+  inbound, outbound, ifname NAME  the mirrored interface and its direction
+  less N, greater N, len = N      with = == != < <= > >=
+  tcp[tcpflags] & (tcp-syn|tcp-ack) != 0, tcp[13] = 2, icmp[icmptype] = icmp-echo,
+  icmp[icmpcode], icmp6[icmp6type], icmp6[icmp6code]
+  and && or || not ! ( )          and, or bind alike, from the left; port 80 or 443
+  names of well-known ports, protocols, TCP flags and ICMP types
+
+Not covered, and an error that points at the word: names of hosts, other bytes of packets and
+arithmetic with them, gateway, protochain, ip broadcast, LLC and SNAP, mpls, pppoe, geneve, wlan.
+
+Differences from libpcap: inbound, outbound and ifname have a meaning here; names of ports and
+protocols are a table of the program's; gre is a word; ip multicast and ip6 multicast want the
+whole address in the frame. As in libpcap a plain tcp finds no frame with a tag (vlan and tcp does),
+later fragments have no ports, and TCP's flags and a port behind IPv6 extension headers are not found.";
 
 pub(super) const SET: &str =
     "What is not given stays as it is, also the rule's ID and its counter. An expression and options such

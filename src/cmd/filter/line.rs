@@ -76,8 +76,23 @@ fn quickly(words: &[String]) -> Option<RuleArgs> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use proptest::prelude::*;
 
+    use super::super::soup::soup;
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_short_way_never_reads_what_clap_reads_otherwise(line in soup()) {
+            if let Ok(words) = words(&line) {
+                let slow = Line::try_parse_from(&words).ok().map(|line| line.rule);
+                let quick = quickly(&words);
+                prop_assert!(quick.is_none() || quick == slow, "{line}: {quick:?}, and clap: {slow:?}");
+            }
+        }
+    }
 
     fn split(line: &str) -> Vec<String> {
         words(line).unwrap()

@@ -12,6 +12,8 @@ mod list;
 mod options;
 mod report;
 mod set;
+#[cfg(test)]
+mod soup;
 pub(in crate::cmd) mod test;
 
 use super::Ctx;

@@ -1,0 +1,25 @@
+//! Rules on kernel 6.1: the tables in each of their sizes, and the memory of flows.
+
+use ebmirror::lab::random::Random;
+
+use super::decoders::{Order, Tunnel};
+use super::network::{Family, Mirror};
+use super::rules;
+
+/// Random rules, with more and more others behind them, so that the table is a small, a medium and a large one.
+pub fn the_tap_finds_what_a_test_finds() -> String {
+    let (tunnel, family) = (Tunnel::Vxlan, Family::V4);
+    Mirror::with(family, tunnel.peer(), &tunnel.decoder(family, Order::Any), |mirror| {
+        let mut random = Random::new(6);
+        let mut matched = Vec::new();
+        for more in [0, 300, 6_000] {
+            let mut lines = rules::random(&mut random, 10, 1, |_| true);
+            lines.extend(
+                (0..more).map(|n| format!("udp and src net 10.{}.{}.0/24 and dst port {}", n / 250, n % 250, n + 1)),
+            );
+            matched.push(rules::tap_and_test_agree(&mirror.rig, &lines, &rules::frames(&mut random, 150)));
+        }
+        assert!(matched.iter().sum::<usize>() > 6, "{matched:?} rules match, which is no test");
+        format!("{matched:?} rules of each set matched frames")
+    })
+}
