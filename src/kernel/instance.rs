@@ -169,8 +169,9 @@ impl Instance {
         Ok(stage.filter(|stage| stage.bridge == self.control.get(0).stage_ifindex))
     }
 
-    /// Whether the stage's own programs are where they belong.
+    /// Whether the stage's own programs are where they belong. The one that is attached nowhere must be pinned.
     pub fn stage_is_attached(&self, stage: Stage) -> Result<bool> {
+        load::program(&self.place, super::probe::PROGRAM)?;
         Ok(self.is_attached_at(stage.bridge, "ebm_stage")? && self.is_attached_at(stage.port, "ebm_exact")?)
     }
 
