@@ -54,7 +54,7 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 __noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex, __u32 rank)
 {
 	const struct ebm_config *config = config_get(active);
-	struct cache_frame frame;
+	struct cache_frame frame = {};
 	struct cache_slot *slot;
 	struct key *key;
 	__u32 plain;

@@ -236,7 +236,11 @@ fn only(key: &Key, words: &[u8], views: u8) -> Compiled {
     };
     let nodes = words.iter().enumerate().map(node).collect();
     let uses = Uses { mac: true, length: true, addresses: true, ports: true, tcp_flags: true, interface: true };
-    Compiled { tables: Tables { nodes, roots: vec![Root { target: Target::Node(0), rank: 0 }], views }, uses }
+    Compiled {
+        tables: Tables { nodes, roots: vec![Root { target: Target::Node(0), rank: 0 }], views },
+        uses,
+        idle: None,
+    }
 }
 
 #[test]

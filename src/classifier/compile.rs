@@ -37,6 +37,8 @@ pub struct Compiled {
     pub tables: Tables,
     /// What they look at.
     pub uses: Uses,
+    /// The rank of the first rule that no frame can match.
+    pub idle: Option<usize>,
 }
 
 /// Why rules cannot be compiled.
@@ -74,15 +76,14 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
     let mut tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
     // A frame's length may be compared with what only a further view makes of it.
     tables.views = entries.iter().map(|entries| lower::views(entries)).fold(tables.views, u8::max);
-    Ok(Compiled { uses: uses(&tables), tables })
+    Ok(Compiled { uses: uses(&tables), tables, idle: entries.iter().position(Vec::is_empty) })
 }
 
 /// The entries of each rule: most of the work, and each rule for itself.
 fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, CompileError> {
     let lower = |rules: &[Rule]| -> Result<Vec<Vec<Entry>>, CompileError> {
         let one = |rule: &Rule| {
-            let entries = entries(&rule.expression, interface).and_then(|entries| some(entries, &rule.expression));
-            entries.map_err(|error| CompileError { rule: Some(rule.id), error })
+            entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error })
         };
         rules.iter().map(one).collect()
     };
@@ -100,15 +101,6 @@ fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, Co
         }
         Ok(all)
     })
-}
-
-/// Refuses what no frame can match, as tcpdump does: a mirror rule of that kind would turn mirroring off.
-fn some(entries: Vec<Entry>, text: &str) -> Result<Vec<Entry>, Error> {
-    if !entries.is_empty() {
-        return Ok(entries);
-    }
-    Err(Error::usage(format!("no frame can match \"{text}\""))
-        .hint("its parts exclude each other (a packet of TCP is none of UDP; TCP's flags and ICMP's types are looked for in IPv4 alone)"))
 }
 
 /// The entries of a rule's expression.

@@ -77,6 +77,9 @@ impl Rules {
             found
         };
         let compiled = compile(&set.rules, &number)?;
+        if let Some(rule) = compiled.idle.and_then(|rank| set.rules.get(rank)) {
+            return Err(CompileError { rule: Some(rule.id), error: idle(rule) });
+        }
         let rules = Rules { set, counters, interfaces: asked.into_inner().unwrap_or_default() };
         Ok(self.changed_to(rules, Some(compiled)))
     }
@@ -184,6 +187,13 @@ pub fn check_in_use(set: &RuleSet, peers: &Slots) -> Result<()> {
             format!("change the rule first: ebmirror filter set {} --to NAME, or filter del {}", rule.id, rule.id),
         )),
     }
+}
+
+/// What tcpdump refuses as well. A mirror rule of this kind would turn mirroring off.
+fn idle(rule: &Rule) -> Error {
+    Error::usage(format!("no frame can match \"{}\"", rule.expression)).hint(
+        "its parts exclude each other (a packet of TCP is none of UDP; TCP's flags and ICMP's types are those of IPv4 alone)",
+    )
 }
 
 fn full(rules: usize) -> Error {

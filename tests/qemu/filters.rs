@@ -6,6 +6,8 @@ use super::decoders::{Order, Tunnel};
 use super::network::{Family, Mirror};
 use super::rules;
 
+const FRAMES: usize = 150;
+
 /// Random rules, with more and more others behind them, so that the table is a small, a medium and a large one.
 pub fn the_tap_finds_what_a_test_finds() -> String {
     let (tunnel, family) = (Tunnel::Vxlan, Family::V4);
@@ -17,8 +19,10 @@ pub fn the_tap_finds_what_a_test_finds() -> String {
             lines.extend(
                 (0..more).map(|n| format!("udp and src net 10.{}.{}.0/24 and dst port {}", n / 250, n % 250, n + 1)),
             );
-            matched.push(rules::tap_and_test_agree(&mirror.rig, &lines, &rules::frames(&mut random, 150)));
+            matched.push(rules::tap_and_test_agree(&mirror.rig, &lines, &rules::frames(&mut random, FRAMES)));
         }
+        // What comes next counts from here.
+        mirror.counted(|counted| counted.tap("ingress", "seen").packets >= 3 * 2 * FRAMES as u64);
         assert!(matched.iter().sum::<usize>() > 6, "{matched:?} rules match, which is no test");
         format!("{matched:?} rules of each set matched frames")
     })
