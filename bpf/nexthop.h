@@ -36,6 +36,8 @@ struct nexthop {
 	__u32 plan;   /* of the copy at hand: plan.h */
 	__u32 neighbour; /* each packet goes through the kernel's neighbour code: no MAC addresses are known */
 	__u32 due;	 /* a packet shall go this way, to find the neighbour or to keep it fresh */
+	__u32 direct;	 /* nothing but the size of a plain frame need be looked at: direct.h */
+	__u32 reserved;
 	struct outer outer;
 };
 
@@ -132,6 +134,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	}
 	nexthop->version = peer->version;
 	nexthop->expires = 0;
+	nexthop->direct = false;
 	if (peer->tunnel == EBM_TUNNEL_SPAN)
 		return nexthop_span(skb, peer, nexthop);
 
@@ -196,6 +199,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	if (nexthop->reason)
 		return nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_LOST;
 	nexthop->expires = bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
+	nexthop->direct = !nexthop->neighbour && !peer->rate && !peer->snaplen_bytes && !outer_has_sequence(peer->tunnel);
 	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 

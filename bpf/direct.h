@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The straight way through the stage, for the copies there are most of: one destination, whose next hop is known, and an IP frame
+ * without tag that fits as it is. It does what plan, share, grow and encap would do with such a copy, one after the other, without
+ * asking what cannot be; everything else is left to them.
+ */
+#ifndef EBM_DIRECT_H
+#define EBM_DIRECT_H
+
+#include "encap.h"
+
+#define DIRECT_NOT 1 /* no verdict of the stage: nothing has been done to the copy, nor counted */
+
+/* The destination, or -1 where there may be others, or where a rule says more. */
+static __always_inline int direct_slot(const struct __sk_buff *skb, __u32 word)
+{
+	const struct ebm_config *config = config_get(word & JOB_ACTIVE);
+
+	if (word & JOB_RESEND || skb->tc_index || !config || config->group_count != 1)
+		return -1;
+	return config_slot(word & JOB_ACTIVE, 0, skb->cb[JOB_CB_HASH]);
+}
+
+/* Whether all that plan would ask about copy and peer has its plainest answer. */
+static __always_inline bool direct_may(const struct __sk_buff *skb, const struct ebm_peer *peer,
+				       const struct nexthop *nexthop)
+{
+	if (skb->gso_size || skb->vlan_present)
+		return false;
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return false;
+	if (!nexthop->direct || nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires || nexthop->due)
+		return false;
+	return skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN;
+}
+
+/* The verdict on the copy, or DIRECT_NOT. */
+static __always_inline int direct_send(struct __sk_buff *skb)
+{
+	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
+	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
+	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_FIXED_GSO;
+	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE;
+	int slot = direct_slot(skb, word);
+	struct outer_packet packet = { .hash = hash };
+	struct ebm_peer_stats *stats;
+	const struct ebm_peer *peer;
+	struct nexthop *nexthop;
+	__u64 length;
+
+	if (slot < 0 || data + ETH_HLEN > end)
+		return DIRECT_NOT;
+	peer = peer_get(active, slot);
+	nexthop = nexthop_entry(slot);
+	stats = stats_peer(active, slot);
+	if (!peer || !nexthop || !stats || !direct_may(skb, peer, nexthop))
+		return DIRECT_NOT;
+	length = nexthop->outer.length;
+	/* Two comparisons: see encap_write. */
+	if (length < OUTER_MIN)
+		return DIRECT_NOT;
+	barrier_var(length);
+	if (length > OUTER_MAX)
+		return DIRECT_NOT;
+	/* Before the packet is another one. */
+	__builtin_memcpy(nexthop->outer.bytes + OUTER_PAD + length, data, ETH_HLEN);
+	flags |= nexthop->outer.family == 6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	flags |= outer_is_udp(nexthop->outer.tunnel) ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	/* Refused: encapsulated already, or no memory. The packet is as it was. */
+	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, flags))
+		return DIRECT_NOT;
+	packet.length = skb->len - ETH_HLEN;
+	packet.id = nexthop->id;
+	nexthop->id += 1;
+	outer_finish(&nexthop->outer, &packet);
+	stats_count(&stats->selected, &size);
+	if (bpf_skb_store_bytes(skb, 0, nexthop->outer.bytes + OUTER_PAD, length + ETH_HLEN, BPF_F_RECOMPUTE_CSUM)) {
+		stats_lost(active, slot, &size, EBM_REASON_NO_MEMORY);
+		return EBM_VERDICT_DROP;
+	}
+	stats_count(&stats->sent, &size);
+	skb->priority = EBM_TC_PRIO_BULK;
+	return bpf_redirect(nexthop->ifindex, 0);
+}
+
+#endif
