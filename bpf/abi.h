@@ -16,7 +16,7 @@
 /* Layout of the pinned maps. Pins of another schema are refused, never guessed at. */
 enum ebm_schema {
 	EBM_SCHEMA_UNSPEC = 0,
-	EBM_SCHEMA_CURRENT = 3,
+	EBM_SCHEMA_CURRENT = 4,
 };
 
 enum ebm_limit {

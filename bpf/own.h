@@ -46,6 +46,7 @@ struct own_search {
 	struct own_fragment packet;
 	struct own_fragment first; /* the outermost that is the first fragment of a datagram; protocol 0 = none */
 	struct peel_tunnel tunnel;
+	struct parse_key key; /* of the frame at hand */
 	__u32 offset; /* of the frame to look at; with PARSE_LAYER3: of a packet without an Ethernet header */
 	__u32 quoted; /* by an ICMP error */
 	__u32 found;
@@ -150,26 +151,28 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 {
 	struct own_search *search = own_search_get();
 	__u64 *since_ns, now_ns = bpf_ktime_get_ns();
-	struct parse_key key = {};
+	struct parse_key *key;
 	__u32 transport;
 	__u8 type;
 
 	if (!search)
 		return 0;
+	key = &search->key;
 	search->done = true;
+	__builtin_memset(key, 0, sizeof(*key));
 	__builtin_memset(&search->tunnel, 0, sizeof(search->tunnel));
-	parse_frame(skb, &key, search->offset);
-	if (!key.protocol || !own_read_addresses(skb, &key, key.network, &search->packet))
+	parse_frame(skb, key, search->offset);
+	if (!key->protocol || !own_read_addresses(skb, key, key->network, &search->packet))
 		return 0;
-	if (key.later) {
+	if (key->later) {
 		since_ns = bpf_map_lookup_elem(&ebm_fragments, &search->packet);
 		search->found = since_ns && now_ns - *since_ns < OWN_FRAGMENT_NS;
 		return 0;
 	}
-	transport = key.transport;
-	if (key.protocol == IPPROTO_ICMP || key.protocol == IPPROTO_ICMPV6) {
-		if (key.fragment || bpf_skb_load_bytes(skb, transport, &type, sizeof(type)) < 0 ||
-		    !own_is_icmp_error(&key, type))
+	transport = key->transport;
+	if (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6) {
+		if (key->fragment || bpf_skb_load_bytes(skb, transport, &type, sizeof(type)) < 0 ||
+		    !own_is_icmp_error(key, type))
 			return 0;
 		/* The quoted packet, which has no Ethernet header. */
 		search->offset = (transport + OWN_ICMP_HEADER) | PARSE_LAYER3;
@@ -177,37 +180,37 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 		search->done = false;
 		return 0;
 	}
-	if (key.fragment && !search->first.protocol)
+	if (key->fragment && !search->first.protocol)
 		search->first = search->packet;
-	if (key.protocol == IPPROTO_UDP)
+	if (key->protocol == IPPROTO_UDP)
 		peel_udp(skb, transport, &search->tunnel);
-	else if (key.protocol == IPPROTO_GRE)
+	else if (key->protocol == IPPROTO_GRE)
 		peel_gre(skb, transport, &search->tunnel);
 	else
 		return 0;
 	bpf_loop(EBM_LIMIT_PEERS, own_compare, &active, 0);
 	if (search->found) {
-		if (key.fragment)
+		if (key->fragment)
 			bpf_map_update_elem(&ebm_fragments, &search->packet, &now_ns, BPF_ANY);
 		if (search->first.protocol)
 			bpf_map_update_elem(&ebm_fragments, &search->first, &now_ns, BPF_ANY);
 		return 0;
 	}
 	/* The ID is somebody else's now. */
-	if (key.fragment)
+	if (key->fragment)
 		bpf_map_delete_elem(&ebm_fragments, &search->packet);
 	search->offset = transport + search->tunnel.length;
 	search->done = search->quoted || !search->tunnel.length;
 	return 0;
 }
 
-/* 1 for a copy of this instance, one inside somebody's tunnel, or an ICMP error about one. */
-__noinline int own_copy(struct __sk_buff *skb, __u32 active, __u32 offset)
+/* True for a copy of this instance, one inside somebody's tunnel, or an ICMP error about one. */
+static __always_inline bool own_copy(struct __sk_buff *skb, __u32 active, __u32 offset)
 {
 	struct own_search *search = own_search_get();
 
 	if (!search)
-		return 0;
+		return false;
 	search->first.protocol = 0;
 	search->offset = offset;
 	search->quoted = false;

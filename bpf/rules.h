@@ -17,7 +17,6 @@ static __always_inline const struct ebm_rule *rule_get(__u32 active, __u32 rank)
 }
 
 #define RULES_LAYER3 0x100 /* beside the direction: a packet without an Ethernet header */
-#define RULES_READY (1U << 28) /* beside the direction, and beside RULES_UNKNOWN: the key is made */
 
 /* The rank of the frame's rule, or EBM_NODE_NONE, by the tables. Global, so that the verifier looks at it once. */
 __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex)
@@ -28,8 +27,6 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 
 	if (!config || !key)
 		return EBM_NODE_NONE;
-	if (direction & RULES_READY)
-		return tables_rank(config, active);
 	frame.uses = config->uses;
 	frame.views = config->views;
 	frame.layer3 = direction & RULES_LAYER3;
@@ -42,41 +39,56 @@ __noinline int rules_rank(struct __sk_buff *skb, __u32 active, __u32 direction, 
 	return tables_rank(config, active);
 }
 
-#define RULES_PLAIN (1U << 29) /* beside the rank: the frame can be no copy of ours, and is one packet of the wire */
-#define RULES_UNKNOWN (1U << 30) /* in its place: not in the cache */
-#define RULES_REMEMBER (1U << 31) /* beside the direction, where a rank belongs into the cache */
-
-/*
- * The same by the cache: the rank, or RULES_UNKNOWN; with RULES_PLAIN. Where it is not in the cache and belongs there, its key is
- * made (RULES_READY). With RULES_REMEMBER: puts `rank` there. Two steps, and not one within the other, whose stack would come on
- * top of this one's.
- */
-__noinline int rules_cached(struct __sk_buff *skb, __u32 active, __u32 direction, __u32 ifindex, __u32 rank)
+/* The same for a flow whose key is wide, or that is not in the cache: puts it there. */
+__noinline int rules_flow(struct __sk_buff *skb, const struct flow *flow, __u32 active, __u32 direction, __u32 ifindex)
 {
 	const struct ebm_config *config = config_get(active);
-	struct cache_frame frame = {};
-	struct cache_slot *slot;
-	struct key *key;
-	__u32 plain;
+	struct cache_wide_key *from = cache_key_get();
+	struct cache_slot *slot = NULL;
+	struct cache_line *line;
+	struct key *key = key_get();
+	__u32 rank;
 
-	if (!config || direction & RULES_LAYER3 ||
-	    !cache_key(skb, config, direction & EBM_DIRECTION_BOTH, ifindex, &frame))
-		return RULES_UNKNOWN;
-	plain = frame.plain && !skb->gso_size ? RULES_PLAIN : 0;
-	slot = cache_slot(&frame);
-	if (!slot)
-		return RULES_UNKNOWN | plain;
-	if (direction & RULES_REMEMBER) {
-		cache_put(slot, &frame, config, rank);
-		return rank | plain;
+	if (!flow || !config || !key || !from)
+		return EBM_NODE_NONE;
+	cache_narrow(skb, flow, config->uses, direction, ifindex, &from->narrow);
+	if (!cache_wide(skb, flow, config->uses, from))
+		return EBM_NODE_NONE;
+	if (cache_is_wide(flow, config->uses)) {
+		slot = cache_slot(from);
+		if (slot && cache_is_wide_flow(slot, from, config->stamp))
+			return slot->rank;
 	}
-	if (cache_has(slot, &frame, config))
-		return slot->rank | plain;
-	key = key_get();
-	if (!key)
-		return RULES_UNKNOWN | plain;
-	cache_words(&frame, key);
-	return RULES_UNKNOWN | RULES_READY | plain;
+	cache_words(from, flow->six, key);
+	rank = tables_rank(config, active);
+	if (slot) {
+		cache_put_wide(slot, from, config->stamp, rank);
+	} else {
+		line = cache_line(&from->narrow);
+		if (line)
+			cache_put(line, &from->narrow, config->stamp, rank);
+	}
+	return rank;
+}
+
+/* The same, by what is quickest. `direction`: with RULES_LAYER3. */
+static __always_inline __u32 rules_find(struct __sk_buff *skb, const struct flow *flow, const struct ebm_config *config,
+					__u32 active, __u32 direction, __u32 ifindex)
+{
+	struct cache_line *line;
+	struct cache_key key;
+
+	if (!flow->known || config->views)
+		return rules_rank(skb, active, direction, ifindex);
+	if (!cache_is_wide(flow, config->uses)) {
+		cache_narrow(skb, flow, config->uses, direction, ifindex, &key);
+		line = cache_line(&key);
+		if (line && cache_is(&line->way[0], &key, config->stamp))
+			return line->way[0].rank;
+		if (line && cache_is(&line->way[1], &key, config->stamp))
+			return line->way[1].rank;
+	}
+	return rules_flow(skb, flow, active, direction, ifindex);
 }
 
 /* Whether a sampling rule chooses the flow with this hash: the same on every host, and in both directions. */
@@ -120,8 +132,11 @@ static __always_inline __u64 rules_destinations(const struct ebm_rule *rule, __u
 	return loop.set;
 }
 
-static __always_inline __u32 rules_count(__u64 set)
+/* How many they are, by the rule's rank. Global: the set and its loop would be on the tap's stack. */
+__noinline int rules_count(__u32 active, __u32 rank, __u32 hash)
 {
+	__u64 set = rules_destinations(rule_get(active, rank), active, hash);
+
 	set -= set >> 1 & 0x5555555555555555;
 	set = (set & 0x3333333333333333) + (set >> 2 & 0x3333333333333333);
 	set = (set + (set >> 4)) & 0x0f0f0f0f0f0f0f0f;

@@ -9,6 +9,7 @@
 #ifndef EBM_TAP_H
 #define EBM_TAP_H
 
+#include "flow.h"
 #include "job.h"
 #include "own.h"
 #include "parse.h"
@@ -48,7 +49,7 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	skb->tc_index = tc_index;
 	for (int i = 0; i < JOB_CB_WORDS; i++)
 		skb->cb[i] = cb[i];
-	*corrected = exact_settle();
+	*corrected = scratch->open ? exact_settle() : 0;
 	if (scratch->stage_copies != copies)
 		return true;
 	if (result >= 0 && scratch->refused == refused)
@@ -118,22 +119,15 @@ struct tap_choice {
 	const struct ebm_rule *rule; /* NULL: none */
 	__u32 number;		     /* rank + 1 of a rule that says more than mirror or skip; else 0 */
 	bool skip;
-	bool plain;		     /* no copy of ours, and one packet of the wire: no need to look closer */
 };
 
-static __always_inline void tap_choose(struct __sk_buff *skb, __u32 active, const struct ebm_iface *iface,
-				       enum ebm_direction direction, struct tap_choice *choice)
+static __always_inline void tap_choose(struct __sk_buff *skb, const struct flow *flow, const struct ebm_config *config,
+				       __u32 active, const struct ebm_iface *iface, enum ebm_direction direction,
+				       struct tap_choice *choice)
 {
 	__u32 how = direction | (iface->layer3 ? RULES_LAYER3 : 0);
-	__u32 rank, found = rules_cached(skb, active, how, iface->ifindex, 0);
+	__u32 rank = rules_find(skb, flow, config, active, how, iface->ifindex);
 
-	choice->plain = found & RULES_PLAIN;
-	if (found & RULES_UNKNOWN) {
-		rank = rules_rank(skb, active, how | (found & RULES_READY), iface->ifindex);
-		rules_cached(skb, active, how | RULES_REMEMBER, iface->ifindex, rank);
-	} else {
-		rank = found & EBM_NODE_TARGET;
-	}
 	choice->rule = rule_get(active, rank);
 	if (!choice->rule)
 		return;
@@ -157,10 +151,11 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	struct tap_choice choice = {};
 	const struct ebm_config *config;
 	struct ebm_iface_stats *stats;
+	struct flow flow = {};
 	struct parse_key key;
-	struct stats_size size, copies;
+	struct stats_size size;
 	__u32 active, word, layer3, destinations, corrected = 0;
-	__u8 payload[PEEL_PAYLOAD];
+	__u8 *payload = (__u8 *)&flow.payload;
 	bool may_be_own;
 
 	if (!control || !iface || !(iface->directions & ~iface->quiet & direction) || iface->stopped)
@@ -173,9 +168,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	if (!config || !stats)
 		return;
 	choice.skip = config->skip;
+	if (!iface->layer3)
+		flow_read(skb, &flow);
 	if (config->rule_count)
-		tap_choose(skb, active, iface, direction, &choice);
-	if (choice.skip && choice.plain && skb->mark != control->mark) {
+		tap_choose(skb, &flow, config, active, iface, direction, &choice);
+	/* Neither a copy of ours nor more than one packet of the wire: no need to look closer. */
+	if (choice.skip && flow.known && !flow_is_tunnel(&flow) && !skb->gso_size && skb->mark != control->mark) {
 		size.packets = 1;
 		size.bytes = skb->len;
 		stats_count(&stats->seen, &size);
@@ -184,8 +182,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	}
 	layer3 = iface->layer3 ? PARSE_LAYER3 : 0;
 	__builtin_memset(&key, 0, sizeof(key));
-	parse_frame(skb, &key, layer3);
-	peel_payload(skb, &key, payload);
+	if (flow.known) {
+		flow_key(skb, &flow, &key);
+	} else {
+		parse_frame(skb, &key, layer3);
+		peel_payload(skb, &key, payload);
+	}
 	may_be_own = own_may_be(&key, config, payload);
 	size_of_key(skb, &key, layer3 ? ETH_HLEN : 0, &size);
 	stats_count(&stats->seen, &size);
@@ -198,7 +200,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		if (!rule_samples(choice.rule, key.hash))
 			choice.skip = true;
 		else if (choice.rule->peers | choice.rule->groups)
-			destinations = rules_count(rules_destinations(choice.rule, active, key.hash));
+			destinations = rules_count(active, choice.number - 1, key.hash);
 	}
 	if (choice.skip || !destinations) {
 		tap_skip(active, &choice, stats, &size);
@@ -208,13 +210,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		stats_matched(active, choice.rule->counter, &size);
 	stats_count(&stats->selected, &size);
 	word = active | tap_word(skb, &key, tap_is_tunnel(&key, payload), direction);
-	copies.packets = size.packets * destinations;
-	copies.bytes = size.bytes * destinations;
 	if (tap_clone(skb, control, iface, word, choice.number, &key, &size, &corrected)) {
 		if (corrected)
 			tap_correct(stats, choice.rule, active, corrected);
 		stats_count(&stats->cloned, &size);
-		stats_count(&stats->copies, &copies);
+		stats->copies.packets += (__u64)size.packets * destinations;
+		stats->copies.bytes += (__u64)size.bytes * destinations;
 	} else {
 		stats_count(&stats->lost, &size);
 	}

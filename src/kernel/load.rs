@@ -24,11 +24,13 @@ pub const BUILD: &str = env!("EBMIRROR_DATAPATH");
 pub const PROGRAMS: [&str; 6] = ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3", "ebm_probe"];
 
 /// The maps with one element for each CPU, which are no per-CPU maps because those cap a value at 32 KiB.
-const CPU_MAPS: [&str; 2] = [FRAMES, CACHE];
+const CPU_MAPS: [&str; 3] = [FRAMES, CACHE, CACHE_WIDE];
 const FRAMES: &str = "ebm_frames";
 const CACHE: &str = "ebm_cache";
-/// What the flows of all CPUs may take, and what one of them takes (struct cache_slot).
+const CACHE_WIDE: &str = "ebm_cache_wide";
+/// What the flows of all CPUs may take, and what one slot of each kind takes (struct cache_line, struct cache_slot).
 const CACHE_BYTES: u32 = 32 << 20;
+const CACHE_LINE_BYTES: u32 = 64;
 const CACHE_SLOT_BYTES: u32 = 72;
 const CACHE_SLOTS: u32 = 16_384;
 
@@ -40,9 +42,9 @@ pub fn tap(direction: Direction) -> &'static str {
     }
 }
 
-/// Slots of each CPU's cache of flows: a power of two, so that the caches of all fit into CACHE_BYTES.
+/// Slots of each kind in a CPU's cache of flows: a power of two, so that the caches of all fit into CACHE_BYTES.
 fn cache_slots(cpus: u32) -> u32 {
-    let fit = CACHE_BYTES / CACHE_SLOT_BYTES / cpus.max(1);
+    let fit = CACHE_BYTES / (CACHE_LINE_BYTES + CACHE_SLOT_BYTES) / cpus.max(1);
     CACHE_SLOTS.min((fit + 1).next_power_of_two() / 2).max(1)
 }
 
@@ -132,8 +134,13 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
         if CPU_MAPS.contains(&name.as_str()) {
             map.set_max_entries(cpus).map_err(|error| load_failed(&error))?;
         }
-        if name == CACHE {
-            map.set_value_size(cache_slots(cpus) * CACHE_SLOT_BYTES).map_err(|error| load_failed(&error))?;
+        let slot_bytes = match name.as_str() {
+            CACHE => Some(CACHE_LINE_BYTES),
+            CACHE_WIDE => Some(CACHE_SLOT_BYTES),
+            _ => None,
+        };
+        if let Some(bytes) = slot_bytes {
+            map.set_value_size(cache_slots(cpus) * bytes).map_err(|error| load_failed(&error))?;
         }
         let path = place.pin(&name);
         if path.exists() {

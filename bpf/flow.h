@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The frames there are most of, read by plain loads: TCP and UDP over IPv4 without options and IPv6 without extensions, no tag,
+ * no fragment, headers in the linear part. For these the tap needs no parser that is ready for anything.
+ */
+#ifndef EBM_FLOW_H
+#define EBM_FLOW_H
+
+#include "parse.h"
+#include "peel.h"
+
+#define FLOW_IP4 (ETH_HLEN + sizeof(struct iphdr)) /* where TCP or UDP begins */
+#define FLOW_IP6 (ETH_HLEN + sizeof(struct ipv6hdr))
+#define FLOW_ADDRESSES6 (FLOW_IP6 - 2 * sizeof(struct in6_addr))
+#define FLOW_TRANSPORT 14 /* bytes behind the IP header that are read: up to TCP's flags; UDP's header and PEEL_PAYLOAD are less */
+
+struct flow {
+	__u64 address;	  /* wire order; of IPv4: both; of IPv6: the first half of the source */
+	__u32 ports;	  /* wire order: source and destination */
+	__u32 payload;	  /* of UDP: the first bytes behind its header; else 0 */
+	__u16 ether_type; /* wire order */
+	__u8 protocol;
+	__u8 data_offset; /* of TCP, byte 12: the header's length */
+	__u8 tcp_flags;	  /* byte 13 */
+	__u8 transport;	  /* where TCP or UDP begins */
+	__u8 known;	  /* it is such a frame */
+	__u8 six;
+};
+
+static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	const struct ethhdr *eth = (const struct ethhdr *)data;
+	const __u8 *transport;
+
+	flow->known = false;
+	if (data + FLOW_IP4 + FLOW_TRANSPORT > end || skb->vlan_present)
+		return;
+	flow->ether_type = eth->h_proto;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = (const struct iphdr *)(eth + 1);
+
+		if (*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(PARSE_IP_MF_OFFSET))
+			return;
+		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
+		flow->protocol = ip->protocol;
+		flow->transport = FLOW_IP4;
+		flow->six = false;
+		transport = (const __u8 *)(ip + 1);
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip = (const struct ipv6hdr *)(eth + 1);
+
+		if (data + FLOW_IP6 + FLOW_TRANSPORT > end)
+			return;
+		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
+		flow->protocol = ip->nexthdr;
+		flow->transport = FLOW_IP6;
+		flow->six = true;
+		transport = (const __u8 *)(ip + 1);
+	} else {
+		return;
+	}
+	__builtin_memcpy(&flow->ports, transport, sizeof(flow->ports));
+	flow->payload = 0;
+	flow->data_offset = 0;
+	flow->tcp_flags = 0;
+	if (flow->protocol == IPPROTO_TCP) {
+		flow->data_offset = transport[12];
+		flow->tcp_flags = transport[13];
+	} else if (flow->protocol == IPPROTO_UDP) {
+		__builtin_memcpy(&flow->payload, transport + sizeof(struct udphdr), sizeof(flow->payload));
+	} else {
+		return;
+	}
+	flow->known = true;
+}
+
+/* Whether it may be a copy of ours, or the kernel's own tunnel's. */
+static __always_inline bool flow_is_tunnel(const struct flow *flow)
+{
+	return peel_is_tunnel((const __u8 *)&flow->payload);
+}
+
+/* What parse_frame makes of the same frame. */
+static __always_inline void flow_key(const struct __sk_buff *skb, const struct flow *flow, struct parse_key *key)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+
+	key->ether_type = flow->ether_type;
+	key->protocol = flow->protocol;
+	key->network = ETH_HLEN;
+	key->transport = flow->transport;
+	key->headers = flow->transport + (flow->protocol == IPPROTO_TCP ? (flow->data_offset >> 4) * 4 : 8);
+	key->dest_port = flow->ports >> 16;
+	key->hash = flow->protocol;
+	/* Where flow_read has read them. */
+	if (flow->six && data + FLOW_IP6 <= end) {
+		const __u32 *address = (const __u32 *)(data + FLOW_ADDRESSES6);
+
+		for (int i = 0; i < 4; i++)
+			key->hash = parse_pair(key->hash, address[i], address[4 + i]);
+	} else {
+		key->hash = parse_pair(key->hash, (__u32)flow->address, flow->address >> 32);
+	}
+	key->hash = parse_mix(parse_pair(key->hash, flow->ports & 0xffff, flow->ports >> 16));
+}
+
+#endif
