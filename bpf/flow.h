@@ -30,25 +30,25 @@ struct flow {
 static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
-	const struct ethhdr *eth = (const struct ethhdr *)data;
-	const __u8 *transport;
+	const __u8 *network = data + ETH_HLEN, *transport;
 
 	flow->known = false;
 	if (data + FLOW_IP4 + FLOW_TRANSPORT > end || skb->vlan_present)
 		return;
-	flow->ether_type = eth->h_proto;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-		const struct iphdr *ip = (const struct iphdr *)(eth + 1);
+	/* Not by struct ethhdr, which is packed: clang would read byte by byte. */
+	flow->ether_type = *(const __u16 *)(data + 2 * ETH_ALEN);
+	if (flow->ether_type == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = (const struct iphdr *)network;
 
-		if (*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(PARSE_IP_MF_OFFSET))
+		if (*network != 0x45 || ip->frag_off & bpf_htons(PARSE_IP_MF_OFFSET))
 			return;
 		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
 		flow->protocol = ip->protocol;
 		flow->transport = FLOW_IP4;
 		flow->six = false;
 		transport = (const __u8 *)(ip + 1);
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
-		const struct ipv6hdr *ip = (const struct ipv6hdr *)(eth + 1);
+	} else if (flow->ether_type == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip = (const struct ipv6hdr *)network;
 
 		if (data + FLOW_IP6 + FLOW_TRANSPORT > end)
 			return;
@@ -60,7 +60,7 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 	} else {
 		return;
 	}
-	__builtin_memcpy(&flow->ports, transport, sizeof(flow->ports));
+	flow->ports = *(const __u32 *)transport;
 	flow->payload = 0;
 	flow->data_offset = 0;
 	flow->tcp_flags = 0;
@@ -68,7 +68,7 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 		flow->data_offset = transport[12];
 		flow->tcp_flags = transport[13];
 	} else if (flow->protocol == IPPROTO_UDP) {
-		__builtin_memcpy(&flow->payload, transport + sizeof(struct udphdr), sizeof(flow->payload));
+		flow->payload = *(const __u32 *)(transport + sizeof(struct udphdr));
 	} else {
 		return;
 	}
@@ -85,6 +85,7 @@ static __always_inline bool flow_is_tunnel(const struct flow *flow)
 static __always_inline void flow_key(const struct __sk_buff *skb, const struct flow *flow, struct parse_key *key)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	struct parse_ends ends;
 
 	key->ether_type = flow->ether_type;
 	key->protocol = flow->protocol;
@@ -92,17 +93,13 @@ static __always_inline void flow_key(const struct __sk_buff *skb, const struct f
 	key->transport = flow->transport;
 	key->headers = flow->transport + (flow->protocol == IPPROTO_TCP ? (flow->data_offset >> 4) * 4 : 8);
 	key->dest_port = flow->ports >> 16;
-	key->hash = flow->protocol;
 	/* Where flow_read has read them. */
-	if (flow->six && data + FLOW_IP6 <= end) {
-		const __u32 *address = (const __u32 *)(data + FLOW_ADDRESSES6);
-
-		for (int i = 0; i < 4; i++)
-			key->hash = parse_pair(key->hash, address[i], address[4 + i]);
-	} else {
-		key->hash = parse_pair(key->hash, (__u32)flow->address, flow->address >> 32);
-	}
-	key->hash = parse_mix(parse_pair(key->hash, flow->ports & 0xffff, flow->ports >> 16));
+	if (flow->six && data + FLOW_IP6 <= end)
+		parse_ends6(&ends, flow->protocol, (const __u64 *)(data + FLOW_ADDRESSES6));
+	else
+		parse_ends(&ends, flow->protocol, (__u32)flow->address, flow->address >> 32);
+	parse_ports(&ends, flow->ports, flow->ports >> 16);
+	key->hash = parse_hash(&ends);
 }
 
 #endif

@@ -72,14 +72,55 @@ static __always_inline __u32 parse_mix(__u32 h)
 	return h;
 }
 
-/* Symmetric: sum and exclusive or of the two ends do not tell which is which; each alone would collide for neighbours. */
-static __always_inline __u32 parse_pair(__u32 h, __u32 a, __u32 b)
+/*
+ * The ends of a flow, each a number of 64 bits, and what is between them. Odd constants spread the words of an end over all bits, so
+ * that sum and exclusive or of two ends, which do not tell which is which, are those of no other pair: of the plain addresses
+ * they are, wherever hosts of two networks talk to each other, as two addresses may exchange any of their bits.
+ */
+struct parse_ends {
+	__u64 source, dest;
+	__u32 kind; /* protocol, or type of Ethernet */
+};
+
+#define PARSE_MIX1 0x9e3779b97f4a7c15ULL
+#define PARSE_MIX2 0xc2b2ae3d27d4eb4fULL
+#define PARSE_MIX3 0x165667b19e3779f9ULL
+#define PARSE_MIX4 0xd6e8feb86659fd93ULL
+#define PARSE_MIX5 0xa0761d6478bd642fULL
+
+static __always_inline void parse_ends(struct parse_ends *ends, __u32 kind, __u32 source, __u32 dest)
 {
-	return parse_mix(h ^ (a ^ b)) + (a + b) * 0x9e3779b1;
+	ends->kind = kind;
+	ends->source = source * PARSE_MIX1;
+	ends->dest = dest * PARSE_MIX1;
 }
 
-/* Adds the ports to the hash, and the transport header to `headers`. A fragment has neither. */
-static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+/* `addresses`: as in an IPv6 header. */
+static __always_inline void parse_ends6(struct parse_ends *ends, __u32 kind, const __u64 *addresses)
+{
+	ends->kind = kind;
+	ends->source = addresses[0] * PARSE_MIX1 + addresses[1] * PARSE_MIX5;
+	ends->dest = addresses[2] * PARSE_MIX1 + addresses[3] * PARSE_MIX5;
+}
+
+static __always_inline void parse_ports(struct parse_ends *ends, __u16 source, __u16 dest)
+{
+	ends->source += source * PARSE_MIX2;
+	ends->dest += dest * PARSE_MIX2;
+}
+
+/* Of the flow, the same in both directions. */
+static __always_inline __u32 parse_hash(const struct parse_ends *ends)
+{
+	__u64 hash = (ends->source ^ ends->dest) * PARSE_MIX3 + (ends->source + ends->dest) + ends->kind * PARSE_MIX4;
+
+	hash ^= hash >> 32;
+	return hash * PARSE_MIX4 >> 32;
+}
+
+/* Adds the ports to the ends, and the transport header to `headers`. A fragment has neither. */
+static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset, struct parse_key *key,
+					    struct parse_ends *ends)
 {
 	struct {
 		__be16 source, dest;
@@ -108,10 +149,11 @@ static __always_inline void parse_transport(struct __sk_buff *skb, __u32 offset,
 	if (parse_read(skb, offset, &ports, sizeof(ports)) < 0)
 		return;
 	key->dest_port = ports.dest;
-	key->hash = parse_pair(key->hash, ports.source, ports.dest);
+	parse_ports(ends, ports.source, ports.dest);
 }
 
-static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, struct parse_key *key,
+				       struct parse_ends *ends)
 {
 	struct iphdr ip;
 
@@ -121,8 +163,8 @@ static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 offset, stru
 	key->fragment = ip.frag_off & bpf_htons(PARSE_IP_MF_OFFSET);
 	key->later = ip.frag_off & bpf_htons(PARSE_IP_OFFSET);
 	key->id = ip.id;
-	key->hash = parse_pair(ip.protocol, ip.saddr, ip.daddr);
-	parse_transport(skb, offset + ip.ihl * 4, key);
+	parse_ends(ends, ip.protocol, ip.saddr, ip.daddr);
+	parse_transport(skb, offset + ip.ihl * 4, key, ends);
 }
 
 static __always_inline bool parse_is_extension(__u8 protocol)
@@ -131,8 +173,10 @@ static __always_inline bool parse_is_extension(__u8 protocol)
 	       protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_AH;
 }
 
-static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, struct parse_key *key,
+				       struct parse_ends *ends)
 {
+	__u64 addresses[4];
 	struct ipv6hdr ip;
 	__u8 next, hashed = 0;
 	bool jumbo;
@@ -164,10 +208,9 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 			break;
 	}
 	key->protocol = next;
-	key->hash = key->fragment ? hashed : next;
-	for (int i = 0; i < 4; i++)
-		key->hash = parse_pair(key->hash, ip.saddr.in6_u.u6_addr32[i], ip.daddr.in6_u.u6_addr32[i]);
-	parse_transport(skb, offset, key);
+	__builtin_memcpy(addresses, &ip.saddr, sizeof(addresses));
+	parse_ends6(ends, key->fragment ? hashed : next, addresses);
+	parse_transport(skb, offset, key, ends);
 	/* Super-packets beyond 64 KiB have a jumbo option (RFC 2675) that no segment gets. */
 	if (jumbo) {
 		key->headers -= PARSE_IP6_JUMBO;
@@ -176,7 +219,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 }
 
 /* Fills the key from the Ethernet header on. The offset of what stands behind it and its tags; 0 when that is cut off. */
-static __always_inline __u32 parse_ethernet(struct __sk_buff *skb, __u32 offset, struct parse_key *key)
+static __always_inline __u32 parse_ethernet(struct __sk_buff *skb, __u32 offset, struct parse_key *key,
+					    struct parse_ends *ends)
 {
 	struct ethhdr eth;
 	__u32 source, dest;
@@ -198,7 +242,7 @@ static __always_inline __u32 parse_ethernet(struct __sk_buff *skb, __u32 offset,
 	/* Frames without IP hash their MAC addresses. */
 	__builtin_memcpy(&source, eth.h_source + 2, sizeof(source));
 	__builtin_memcpy(&dest, eth.h_dest + 2, sizeof(dest));
-	key->hash = parse_pair(key->ether_type, source, dest);
+	parse_ends(ends, key->ether_type, source, dest);
 	return offset;
 }
 
@@ -209,6 +253,7 @@ static __always_inline __u32 parse_ethernet(struct __sk_buff *skb, __u32 offset,
  */
 __noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 offset)
 {
+	struct parse_ends ends = {};
 	__u8 version;
 
 	if (!key)
@@ -221,17 +266,17 @@ __noinline int parse_frame(struct __sk_buff *skb, struct parse_key *key, __u32 o
 	} else {
 		if (offset > PARSE_OFFSET_MAX)
 			return 0;
-		offset = parse_ethernet(skb, offset, key);
+		offset = parse_ethernet(skb, offset, key, &ends);
 		if (!offset)
 			return 0;
 	}
 	key->headers = offset;
 	key->network = offset;
 	if (key->ether_type == bpf_htons(ETH_P_IP))
-		parse_ipv4(skb, offset, key);
+		parse_ipv4(skb, offset, key, &ends);
 	else if (key->ether_type == bpf_htons(ETH_P_IPV6))
-		parse_ipv6(skb, offset, key);
-	key->hash = parse_mix(key->hash);
+		parse_ipv6(skb, offset, key, &ends);
+	key->hash = parse_hash(&ends);
 	return 0;
 }
 
