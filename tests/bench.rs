@@ -13,7 +13,7 @@ mod statistics;
 use std::collections::HashMap;
 
 use ebmirror::lab::checksum::checksum;
-use ebmirror::lab::classbench::Random;
+use ebmirror::lab::random::Random;
 
 use self::flow::{Mix, ROW_BYTES, ROW_START, ROWS, frame, row, strangers};
 use self::schedule::order;

@@ -1,6 +1,7 @@
 //! What rules cost: sets of one to ten thousand, for frames that they select and frames that they do not.
 
 use ebmirror::lab::classbench;
+use ebmirror::lab::random::Random;
 use ebmirror::model::Result;
 use ebmirror::model::interface::Direction;
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ impl Kind {
     }
 
     fn traffic(self, set: &Set) -> Result<Box<dyn Traffic>> {
-        let mut random = classbench::Random::new(set.seed);
+        let mut random = Random::new(set.seed);
         Ok(match self {
             Self::Selected(mix) => Box::new(Live::new(&set.hits, mix, FRAME_BYTES, &mut random)?),
             Self::Other(mix) => Box::new(Live::new(&set.misses, mix, FRAME_BYTES, &mut random)?),

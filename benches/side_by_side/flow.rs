@@ -1,7 +1,8 @@
 //! Flows, the frames that belong to them, and how often each of them comes.
 
 use ebmirror::lab::checksum::checksum;
-use ebmirror::lab::classbench::{Packet5, Random, Zipf};
+use ebmirror::lab::classbench::{Packet5, Zipf};
+use ebmirror::lab::random::Random;
 
 /// Nobody's: whoever gets a frame for it drops it at the first look.
 pub const NOBODY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xbe, 0xef];

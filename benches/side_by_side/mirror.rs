@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ebmirror::lab::classbench::Random;
 use ebmirror::lab::network::Host;
+use ebmirror::lab::random::Random;
 use ebmirror::model::interface::Direction;
 use ebmirror::model::{Code, Error, Result};
 use serde::Serialize;

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use ebmirror::lab::classbench::{self, Mix, Packet5, Random, Rule5};
+use ebmirror::lab::classbench::{self, Mix, Packet5, Rule5};
+use ebmirror::lab::random::Random;
 use ebmirror::model::{Code, Error, Result};
 
 use super::flow::UDP;

@@ -9,7 +9,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use ebmirror::lab::capture::Sender;
-use ebmirror::lab::classbench::{Packet5, Random};
+use ebmirror::lab::classbench::Packet5;
+use ebmirror::lab::random::Random;
 use ebmirror::model::Result;
 use ebmirror::model::interface::Direction;
 use nix::sched::{CpuSet, sched_setaffinity};

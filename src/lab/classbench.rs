@@ -7,65 +7,12 @@ use std::net::Ipv4Addr;
 
 use crate::classifier::entry::{Entry, Range};
 use crate::classifier::field::{CAPTURED_MAX, Field, Key, TRANSPORT_MAX, VIEWS, ViewField, WORDS};
+use crate::lab::random::Random;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
 const ANY_PORT: (u16, u16) = (0, u16::MAX);
-
-/// Numbers that look random, the same for the same seed: SplitMix64.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Those of this seed.
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// A number below this one, which is not 0.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-
-    /// A number from 0 up to, but not, 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// True this many times in a hundred.
-    pub fn percent(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn word(&mut self) -> u32 {
-        self.bits() as u32
-    }
-
-    fn port(&mut self) -> u16 {
-        self.bits() as u16
-    }
-
-    /// One of the values, each with a weight.
-    fn weighted<T: Copy>(&mut self, values: &[(usize, T)]) -> T {
-        let mut at = self.below(values.iter().map(|(weight, _)| weight).sum());
-        for (weight, value) in values {
-            if at < *weight {
-                return *value;
-            }
-            at -= weight;
-        }
-        values[0].1
-    }
-}
 
 /// Picks numbers from 0 on, the first ones most often: number i in proportion to 1 / (i + 1).
 #[derive(Clone, Debug)]
@@ -251,7 +198,7 @@ impl Rule5 {
             let (low, high) = network(address, length);
             low | random.word() & (high - low)
         };
-        let protocol = self.protocol.unwrap_or(if random.percent(70) { TCP } else { UDP });
+        let protocol = self.protocol.unwrap_or(if random.chance(70) { TCP } else { UDP });
         let port = |(from, to): (u16, u16), random: &mut Random| {
             let port = from + random.below(usize::from(to - from) + 1) as u16;
             if has_ports(protocol) { port } else { 0 }
@@ -326,7 +273,7 @@ impl Site {
 
     /// A network of this prefix: often one that holds an address of an earlier rule.
     fn network(&mut self, length: u8, random: &mut Random) -> (u32, u8) {
-        let address = if !self.seen.is_empty() && random.percent(45) {
+        let address = if !self.seen.is_empty() && random.chance(45) {
             self.seen[random.below(self.seen.len())]
         } else {
             let base = self.bases[self.popular.pick(random)];
@@ -371,7 +318,7 @@ fn ports(shares: Ports, random: &mut Random) -> (u16, u16) {
         }
         _ => {
             let port =
-                if random.percent(70) { random.weighted(&WELL_KNOWN) } else { 1024 + random.below(60_000) as u16 };
+                if random.chance(70) { random.weighted(&WELL_KNOWN) } else { 1024 + random.below(60_000) as u16 };
             (port, port)
         }
     }

@@ -1,4 +1,5 @@
-//! Random frames: those that filters tell apart, and those that are damaged, the same again from the same seed.
+//! Random numbers, the same again from the same seed; and random frames: those that filters tell apart, and those that are
+//! damaged.
 
 /// A generator of random numbers: splitmix64.
 #[derive(Clone, Debug)]
@@ -34,9 +35,36 @@ impl Random {
         self.below(100) < percent
     }
 
+    /// From 0 up to, but not, 1.
+    pub fn unit(&mut self) -> f64 {
+        (self.number() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// One of these, which are not none.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
+    }
+
+    /// One of these, which are not none, each with a weight.
+    pub fn weighted<T: Copy>(&mut self, of: &[(usize, T)]) -> T {
+        let mut at = self.below(of.iter().map(|(weight, _)| weight).sum());
+        for (weight, value) in of {
+            if at < *weight {
+                return *value;
+            }
+            at -= weight;
+        }
+        of[0].1
+    }
+
+    /// 32 bits.
+    pub fn word(&mut self) -> u32 {
+        self.number() as u32
+    }
+
+    /// A port.
+    pub fn port(&mut self) -> u16 {
+        self.number() as u16
     }
 
     /// A byte.

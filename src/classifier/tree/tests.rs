@@ -7,7 +7,8 @@ use crate::classifier::entry::{Entry, Range};
 use crate::classifier::field::{Field, Key, VIEWS, ViewField, WORDS};
 use crate::classifier::linear;
 use crate::classifier::table::{NODES_MAX, STEPS_MAX, TREES_MAX, Tables, Target};
-use crate::lab::classbench::{self, Mix, Random};
+use crate::lab::classbench::{self, Mix};
+use crate::lab::random::Random;
 
 fn view(field: ViewField) -> Field {
     Field::view(0, field)
@@ -58,13 +59,13 @@ fn put(key: &mut Key, field: Field, value: u32) {
 
 /// A number up to this one.
 fn upto(random: &mut Random, max: u32) -> u32 {
-    (random.bits() % (u64::from(max) + 1)) as u32
+    (random.number() % (u64::from(max) + 1)) as u32
 }
 
 /// A range of the field: one value, a prefix, up to a value, from a value, some. Often one of few, so that entries meet.
 fn some_range(field: Field, random: &mut Random) -> Range {
     let max = field.max();
-    let value = if random.percent(60) { upto(random, max.min(12)) * (max / max.min(12)) } else { upto(random, max) };
+    let value = if random.chance(60) { upto(random, max.min(12)) * (max / max.min(12)) } else { upto(random, max) };
     match random.below(6) {
         0 | 1 => Range::one(value),
         2 => {
