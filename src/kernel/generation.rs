@@ -30,7 +30,9 @@ impl Instance {
             Some(_) => None,
         };
         match (&change.compiled, &fresh) {
-            (Some(compiled), Some(table)) => tables::describe(&mut config, raw.len(), table.as_ref(), compiled),
+            (Some(compiled), Some(table)) => {
+                tables::describe(&mut config, raw.len(), table.as_ref().map(|table| table.size), compiled)
+            }
             _ => {
                 config.rule_count = old.rule_count;
                 config.uses = old.uses;

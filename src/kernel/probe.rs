@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::{io, ptr};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use super::abi::rules::{RawRule, TableSize, raw_table, raw_uses, set_roots};
+use super::abi::rules::{RawRule, TableSize};
 use super::abi::{Config, Pod, direction_bit};
 use super::load;
 use super::maps::Table;
 use super::pins::Place;
 use super::programs::bpf_error;
+use super::rules::tables::{describe, empty_table, fill_table};
 use super::skel::EbmirrorSkelBuilder;
 use super::skel::types::ebm_rule_flag;
 use crate::classifier::compile::Compiled;
@@ -160,7 +161,10 @@ impl Trial {
         let program = program.map_err(|error| Error::io("duplicate a descriptor", &error))?;
         let map = |name: &str| {
             let found = loaded.object().maps().find(|map| map.name() == name);
-            let found = found.ok_or_else(|| Error::new(Code::Failed, format!("the datapath has no map {name}")))?;
+            let found = found.ok_or_else(|| {
+                Error::new(Code::Failed, format!("the datapath has no map {name}"))
+                    .hint("this build is broken: build it again")
+            })?;
             MapHandle::try_from(&found).map_err(failed)
         };
         // The one rule, of rank 0: it mirrors all of what matches.
@@ -194,13 +198,9 @@ impl Trial {
         })?;
         tables.write(nodes)?;
         let mut config = Config::zeroed();
-        config.rule_count = 1;
+        describe(&mut config, 1, Some(tables.size), compiled);
         config.stamp = 1;
         config.skip = 1;
-        config.table = tables.size.number();
-        config.uses = raw_uses(compiled.uses);
-        config.views = compiled.tables.views;
-        set_roots(&mut config, &compiled.tables.roots);
         self.config.set(0, &config)
     }
 }
@@ -208,22 +208,17 @@ impl Trial {
 impl Tables {
     /// In place: the program runs for nobody else.
     fn write(&mut self, nodes: &[Node]) -> Result<()> {
-        let failed = |error| bpf_error("write the table of an expression".to_owned(), &error);
-        let first = 0u32.to_ne_bytes();
         let inner = match &mut self.inner {
             Some(inner) => inner,
             empty => {
-                let options = libbpf_sys::bpf_map_create_opts {
-                    sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-                    ..Default::default()
-                };
-                let bytes = self.size.bytes() as u32;
-                let inner = MapHandle::create(MapType::Array, None::<&str>, 4, bytes, 1, &options).map_err(failed)?;
-                self.outer.update(&first, &inner.as_fd().as_raw_fd().to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
+                let inner = empty_table(self.size)?;
+                self.outer
+                    .update(&0u32.to_ne_bytes(), &inner.as_fd().as_raw_fd().to_ne_bytes(), MapFlags::ANY)
+                    .map_err(|error| bpf_error(format!("write the map {}", self.size.map()), &error))?;
                 empty.insert(inner)
             }
         };
-        inner.update(&first, &raw_table(nodes, self.size), MapFlags::ANY).map_err(failed)
+        fill_table(inner, nodes, self.size)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub use counters::RuleCounters;
-pub use tables::ClassifierMaps;
+pub(super) use tables::ClassifierMaps;
 
 use super::abi::rules::{RULES, RawRule, raw_rule};
 use super::abi::{Config, PEERS};

@@ -1,26 +1,22 @@
-//! The maps that the classifier reads, the instance's or those of any other load of the datapath.
+//! The maps that the classifier reads.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Object};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use crate::classifier::compile::Compiled;
+use crate::classifier::table::Node;
 use crate::kernel::abi::Config;
 use crate::kernel::abi::rules::{RULES, RawRule, TableSize, raw_table, raw_uses, set_roots};
-use crate::kernel::maps::{self, MappedTable, Table};
+use crate::kernel::maps::{self, MappedTable};
 use crate::kernel::pins::Place;
 use crate::kernel::programs::{self, bpf_error};
 use crate::model::{Code, Error, Result};
 
-/// The names of the maps; the tables are as `TableSize::ALL`.
-const CONFIG: &str = "ebm_config";
-const RULES_MAP: &str = "ebm_rules";
-
-/// The maps that the classifier reads.
-pub struct ClassifierMaps {
-    config: Table<Config>,
+/// An instance's rules and tables.
+pub(in crate::kernel) struct ClassifierMaps {
     rules: MappedTable<RawRule>,
+    /// As `TableSize::ALL`.
     tables: [MapHandle; 3],
 }
 
@@ -40,40 +36,9 @@ impl ClassifierMaps {
         let open = |size: TableSize| maps::open(&place.pin(size.map()));
         let [small, medium, large] = TableSize::ALL;
         Ok(ClassifierMaps {
-            config: Table::open(&place.pin(CONFIG))?,
-            rules: MappedTable::open(&place.pin(RULES_MAP))?,
+            rules: MappedTable::open(&place.pin("ebm_rules"))?,
             tables: [open(small)?, open(medium)?, open(large)?],
         })
-    }
-
-    /// Those of a loaded object.
-    pub fn of(object: &Object) -> Result<Self> {
-        let find = |name: &str| -> Result<MapHandle> {
-            let map = object.maps().find(|map| map.name() == name).ok_or_else(|| {
-                Error::new(Code::Failed, format!("the datapath has no map {name}"))
-                    .hint("this build is broken: build it again")
-            })?;
-            MapHandle::try_from(&map).map_err(|error| bpf_error(format!("use the map {name}"), &error))
-        };
-        let [small, medium, large] = TableSize::ALL;
-        Ok(ClassifierMaps {
-            config: Table::of(find(CONFIG)?),
-            rules: MappedTable::of(&find(RULES_MAP)?, Path::new(RULES_MAP))?,
-            tables: [find(small.map())?, find(medium.map())?, find(large.map())?],
-        })
-    }
-
-    /// Makes these the rules of a generation. `skip`: a frame that matches none is skipped. `stamp` must not have been used
-    /// with other tables, and not be 0.
-    pub fn write(&self, generation: u32, compiled: &Compiled, rules: &[RawRule], skip: bool, stamp: u32) -> Result<()> {
-        let table = new_table(compiled)?;
-        self.put_table(generation, table.as_ref().map(|table| (table.size, table.map.as_fd())))?;
-        self.put_rules(generation, rules);
-        let mut config = self.config.get(generation)?;
-        describe(&mut config, rules.len(), table.as_ref(), compiled);
-        config.skip = skip.into();
-        config.stamp = stamp;
-        self.config.set(generation, &config)
     }
 
     /// Writes the rules of a generation that nobody reads, by rank.
@@ -115,12 +80,12 @@ impl ClassifierMaps {
 pub(in crate::kernel) fn describe(
     config: &mut Config,
     rule_count: usize,
-    table: Option<&NewTable>,
+    table: Option<TableSize>,
     compiled: &Compiled,
 ) {
     config.rule_count = rule_count as u32;
     config.uses = raw_uses(compiled.uses);
-    config.table = table.map_or(0, |table| table.size.number());
+    config.table = table.map_or(0, TableSize::number);
     config.views = compiled.tables.views;
     set_roots(config, &compiled.tables.roots);
 }
@@ -135,10 +100,20 @@ pub(in crate::kernel) fn new_table(compiled: &Compiled) -> Result<Option<NewTabl
         Error::new(Code::Conflict, format!("the rules do not fit into the table: {} comparisons", nodes.len()))
             .hint("fewer rules, or simpler ones: ebmirror filter explain EXPR counts the entries of each")
     })?;
-    let map = maps::create("ebm_nodes", MapType::Array, size.bytes(), 1, 0)?;
-    map.update(&0u32.to_ne_bytes(), &raw_table(nodes, size), MapFlags::ANY)
-        .map_err(|error| bpf_error("write the table of the rules".to_owned(), &error))?;
+    let map = empty_table(size)?;
+    fill_table(&map, nodes, size)?;
     Ok(Some(NewTable { size, map }))
+}
+
+/// A map for the nodes of a table of this size.
+pub(in crate::kernel) fn empty_table(size: TableSize) -> Result<MapHandle> {
+    maps::create("ebm_nodes", MapType::Array, size.bytes(), 1, 0)
+}
+
+/// Writes the nodes into such a map.
+pub(in crate::kernel) fn fill_table(map: &MapHandle, nodes: &[Node], size: TableSize) -> Result<()> {
+    map.update(&0u32.to_ne_bytes(), &raw_table(nodes, size), MapFlags::ANY)
+        .map_err(|error| bpf_error("write the table of the rules".to_owned(), &error))
 }
 
 /// Pins the table of a generation, so that the next one can have the same.
