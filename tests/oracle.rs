@@ -202,26 +202,9 @@ fn random_expressions_choose_in_the_kernel_what_tcpdump_chooses() {
 
 /// The field that is a word.
 fn field(word: u8) -> Field {
-    const VIEW_FIELDS: [ViewField; VIEW_WORDS as usize] = {
-        use ViewField::*;
-        [
-            EtherType, Vlan, Protocol, Fragment, Src0, Src1, Src2, Src3, Dst0, Dst1, Dst2, Dst3, SrcPort, DstPort,
-            TcpFlags, Transport,
-        ]
-    };
-    const COMMON_FIELDS: [Field; COMMON as usize] = [
-        Field::DIRECTION,
-        Field::INTERFACE,
-        Field::LENGTH,
-        Field::CAPTURED,
-        Field::DST_MAC_HIGH,
-        Field::DST_MAC_LOW,
-        Field::SRC_MAC_HIGH,
-        Field::SRC_MAC_LOW,
-    ];
     let found = match word.checked_sub(COMMON) {
-        None => COMMON_FIELDS[usize::from(word)],
-        Some(word) => Field::view(word / VIEW_WORDS, VIEW_FIELDS[usize::from(word % VIEW_WORDS)]),
+        None => Field::OF_FRAME[usize::from(word)],
+        Some(word) => Field::view(word / VIEW_WORDS, ViewField::ALL[usize::from(word % VIEW_WORDS)]),
     };
     assert_eq!(found.word(), usize::from(word));
     found

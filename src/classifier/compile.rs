@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread;
 
 use super::entry::Entry;
-use super::field::Field;
+use super::field::{Field, ViewField};
 use super::lower::{self, ENTRIES_MAX, LowerError};
 use super::table::Tables;
 use super::tree::{self, BuildError};
@@ -149,17 +149,18 @@ pub fn interfaces(expression: &Expression) -> Vec<&InterfaceName> {
 }
 
 fn uses(tables: &Tables) -> Uses {
+    use ViewField::*;
     let mut uses = Uses::default();
     for node in &tables.nodes {
         match node.field {
             Field::DIRECTION | Field::INTERFACE => uses.interface = true,
             Field::LENGTH => uses.length = true,
             Field::DST_MAC_HIGH | Field::DST_MAC_LOW | Field::SRC_MAC_HIGH | Field::SRC_MAC_LOW => uses.mac = true,
-            field => match field.view_word() {
-                Some(4..=11) => uses.addresses = true,
-                Some(12 | 13 | 15) => uses.ports = true,
-                Some(14) => uses.tcp_flags = true,
-                _ => {}
+            field => match field.view_field() {
+                Some(Src0 | Src1 | Src2 | Src3 | Dst0 | Dst1 | Dst2 | Dst3) => uses.addresses = true,
+                Some(SrcPort | DstPort | Transport) => uses.ports = true,
+                Some(TcpFlags) => uses.tcp_flags = true,
+                None | Some(EtherType | Vlan | Protocol | Fragment) => {}
             },
         }
     }
@@ -168,7 +169,6 @@ fn uses(tables: &Tables) -> Uses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::field::ViewField;
     use super::super::table::{Node, Target};
     use super::*;
 

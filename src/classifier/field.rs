@@ -66,6 +66,21 @@ pub enum ViewField {
     Transport = 15,
 }
 
+impl ViewField {
+    /// All of them, by their number.
+    pub const ALL: [ViewField; VIEW_WORDS as usize] = {
+        use ViewField::*;
+        [
+            EtherType, Vlan, Protocol, Fragment, Src0, Src1, Src2, Src3, Dst0, Dst1, Dst2, Dst3, SrcPort, DstPort,
+            TcpFlags, Transport,
+        ]
+    };
+    /// The words of the source address.
+    pub const SRC: [ViewField; 4] = [ViewField::Src0, ViewField::Src1, ViewField::Src2, ViewField::Src3];
+    /// The words of the destination address.
+    pub const DST: [ViewField; 4] = [ViewField::Dst0, ViewField::Dst1, ViewField::Dst2, ViewField::Dst3];
+}
+
 impl Field {
     /// 1 = ingress, 2 = egress.
     pub const DIRECTION: Field = Field::common(0);
@@ -83,6 +98,18 @@ impl Field {
     pub const SRC_MAC_HIGH: Field = Field::common(6);
     /// Its last four.
     pub const SRC_MAC_LOW: Field = Field::common(7);
+
+    /// Those of the whole frame, by their number.
+    pub const OF_FRAME: [Field; COMMON as usize] = [
+        Field::DIRECTION,
+        Field::INTERFACE,
+        Field::LENGTH,
+        Field::CAPTURED,
+        Field::DST_MAC_HIGH,
+        Field::DST_MAC_LOW,
+        Field::SRC_MAC_HIGH,
+        Field::SRC_MAC_LOW,
+    ];
 
     const fn common(word: u8) -> Field {
         Field { word, bit: WHOLE }
@@ -113,25 +140,23 @@ impl Field {
         if self.word < COMMON { None } else { Some((self.word - COMMON) / VIEW_WORDS) }
     }
 
-    /// The field's number in its view; None for fields of the whole frame.
-    pub const fn view_word(self) -> Option<u8> {
-        if self.word < COMMON { None } else { Some((self.word - COMMON) % VIEW_WORDS) }
+    /// What it is in its view; None for fields of the whole frame.
+    pub const fn view_field(self) -> Option<ViewField> {
+        if self.word < COMMON { None } else { Some(ViewField::ALL[((self.word - COMMON) % VIEW_WORDS) as usize]) }
     }
 
     /// The largest value that a frame can have.
     pub fn max(self) -> u32 {
-        if self.bit != WHOLE {
-            return 1;
-        }
-        match (self.word, self.view_word()) {
-            (0, _) => 2,
-            (3, _) => CAPTURED_MAX + 4 * u32::from(VIEWS - 1),
-            (4, _) => 0x1_ffff,
-            (6, _) => 0xffff,
-            (_, Some(0 | 12 | 13)) => 0xffff,
-            (_, Some(1)) => 0xfff,
-            (_, Some(2 | 3 | 14)) => 0xff,
-            (_, Some(15)) => TRANSPORT_MAX,
+        use ViewField::*;
+        match (self, self.view_field()) {
+            _ if self.bit != WHOLE => 1,
+            (Field::DIRECTION, _) => 2,
+            (Field::CAPTURED, _) => CAPTURED_MAX + 4 * u32::from(VIEWS - 1),
+            (Field::DST_MAC_HIGH, _) => 0x1_ffff,
+            (Field::SRC_MAC_HIGH, _) | (_, Some(EtherType | SrcPort | DstPort)) => 0xffff,
+            (_, Some(Vlan)) => 0xfff,
+            (_, Some(Protocol | Fragment | TcpFlags)) => 0xff,
+            (_, Some(Transport)) => TRANSPORT_MAX,
             _ => u32::MAX,
         }
     }
@@ -176,9 +201,9 @@ impl fmt::Display for Field {
             "tcp-flags",
             "transport",
         ];
-        let name = match self.view_word() {
+        let name = match self.view_field() {
             None => COMMON_NAMES[self.word()],
-            Some(word) => VIEW_NAMES[word as usize],
+            Some(field) => VIEW_NAMES[field as usize],
         };
         f.write_str(name)?;
         if let Some(view) = self.of_view().filter(|view| *view > 0) {

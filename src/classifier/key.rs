@@ -93,9 +93,7 @@ impl Frame<'_> {
 
     /// IPv6, whose header begins at this byte.
     fn ip6(&self, start: usize, set: &mut impl FnMut(ViewField, Option<u32>)) {
-        const SRC: [ViewField; 4] = [ViewField::Src0, ViewField::Src1, ViewField::Src2, ViewField::Src3];
-        const DST: [ViewField; 4] = [ViewField::Dst0, ViewField::Dst1, ViewField::Dst2, ViewField::Dst3];
-        for (index, (src, dst)) in SRC.into_iter().zip(DST).enumerate() {
+        for (index, (src, dst)) in ViewField::SRC.into_iter().zip(ViewField::DST).enumerate() {
             set(src, self.word(start + 8 + 4 * index));
             set(dst, self.word(start + 24 + 4 * index));
         }

@@ -147,7 +147,7 @@ impl Boxes {
                 let said = range.low <= facts.captured;
                 captured = captured.max(range.low);
                 said
-            } else if let (Some(TRANSPORT), Some(view)) = (field.view_word(), field.of_view()) {
+            } else if let (Some(ViewField::Transport), Some(view)) = (field.view_field(), field.of_view()) {
                 range.low <= facts.transport[usize::from(view)]
             } else {
                 false
@@ -175,8 +175,8 @@ impl Boxes {
             }
             match b.get(at) {
                 Some((other, inner)) if other == field => range.low <= inner.low && inner.high <= range.high,
-                _ => match (field.view_word(), field.of_view()) {
-                    (Some(TRANSPORT), Some(view)) => {
+                _ => match (field.view_field(), field.of_view()) {
+                    (Some(ViewField::Transport), Some(view)) => {
                         Facts::of(b).is_some_and(|facts| range.low <= facts.transport[usize::from(view)])
                     }
                     _ => false,
@@ -337,21 +337,6 @@ fn all_of(field: Field) -> Range {
     Range::new(0, field.max())
 }
 
-const ETHER_TYPE: u8 = ViewField::EtherType as u8;
-const VLAN: u8 = ViewField::Vlan as u8;
-const PROTOCOL: u8 = ViewField::Protocol as u8;
-const FRAGMENT: u8 = ViewField::Fragment as u8;
-const SRC: u8 = ViewField::Src0 as u8;
-const SRC_SECOND: u8 = ViewField::Src1 as u8;
-const SRC_LAST: u8 = ViewField::Src3 as u8;
-const DST: u8 = ViewField::Dst0 as u8;
-const DST_SECOND: u8 = ViewField::Dst1 as u8;
-const DST_LAST: u8 = ViewField::Dst3 as u8;
-const SRC_PORT: u8 = ViewField::SrcPort as u8;
-const DST_PORT: u8 = ViewField::DstPort as u8;
-const TCP_FLAGS: u8 = ViewField::TcpFlags as u8;
-const TRANSPORT: u8 = ViewField::Transport as u8;
-
 /// What ranges without 0 say about the length of a frame.
 #[derive(Default)]
 struct Facts {
@@ -399,7 +384,7 @@ impl Facts {
         let mut number = 0;
         let mut view = View::UNKNOWN;
         for (field, range) in ranges {
-            let (Some(of_view), Some(word)) = (field.of_view(), field.view_word()) else {
+            let (Some(of_view), Some(word)) = (field.of_view(), field.view_field()) else {
                 if range.low > 0 {
                     facts.captured = facts.captured.max(match *field {
                         // The group's bit is in the first byte.
@@ -415,9 +400,9 @@ impl Facts {
             if of_view != number {
                 (number, view) = (of_view, View::UNKNOWN);
             }
-            if word == ETHER_TYPE {
+            if word == ViewField::EtherType {
                 view.ether_type = *range;
-            } else if word == PROTOCOL {
+            } else if word == ViewField::Protocol {
                 view.protocol = *range;
             }
             if range.low > 0 {
@@ -428,22 +413,23 @@ impl Facts {
     }
 
     /// This word of a view is not 0.
-    fn present(&mut self, number: u8, word: u8, view: &View) -> Option<()> {
+    fn present(&mut self, number: u8, word: ViewField, view: &View) -> Option<()> {
+        use ViewField::*;
         let end = match word {
-            ETHER_TYPE => 14,
-            VLAN if view.may_be(&ether::TAGS) => 16,
-            VLAN => return None,
-            PROTOCOL => view.least(24, 21, NEVER)?,
-            FRAGMENT => view.least(22, 55, NEVER)?,
-            SRC => view.least(30, 26, 32)?,
-            SRC_SECOND..=SRC_LAST => view.least(NEVER, 26 + 4 * u32::from(word - SRC), NEVER)?,
-            DST => view.least(34, 42, 42)?,
-            DST_SECOND..=DST_LAST => view.least(NEVER, 42 + 4 * u32::from(word - DST), NEVER)?,
-            SRC_PORT | DST_PORT => {
+            EtherType => 14,
+            Vlan if view.may_be(&ether::TAGS) => 16,
+            Vlan => return None,
+            Protocol => view.least(24, 21, NEVER)?,
+            Fragment => view.least(22, 55, NEVER)?,
+            Src0 => view.least(30, 26, 32)?,
+            Src1 | Src2 | Src3 => view.least(NEVER, 26 + 4 * (word as u32 - Src0 as u32), NEVER)?,
+            Dst0 => view.least(34, 42, 42)?,
+            Dst1 | Dst2 | Dst3 => view.least(NEVER, 42 + 4 * (word as u32 - Dst0 as u32), NEVER)?,
+            SrcPort | DstPort => {
                 let icmp = [protocol::ICMP, protocol::ICMP6].iter().any(|icmp| view.protocol.has(*icmp));
                 let (transport, end) = match (word, icmp) {
-                    (SRC_PORT, true) => (1, 55),
-                    (DST_PORT, false) => (4, 58),
+                    (SrcPort, true) => (1, 55),
+                    (DstPort, false) => (4, 58),
                     _ => (2, 56),
                 };
                 if view.is(ether::IP) {
@@ -451,12 +437,11 @@ impl Facts {
                 }
                 view.least(24, end, NEVER)?
             }
-            TCP_FLAGS => {
+            TcpFlags => {
                 self.transport(number, 14);
                 view.least(24, NEVER, NEVER)?
             }
-            TRANSPORT => view.least(15, NEVER, NEVER)?,
-            _ => 0,
+            Transport => view.least(15, NEVER, NEVER)?,
         };
         self.captured = self.captured.max(end + 4 * u32::from(number));
         Some(())

@@ -449,8 +449,6 @@ fn holds(value: u32, relation: Relation, number: u32) -> bool {
 
 /// The field that is so many behind this one.
 fn nth(field: ViewField, index: u32) -> ViewField {
-    const SRC: [ViewField; 4] = [ViewField::Src0, ViewField::Src1, ViewField::Src2, ViewField::Src3];
-    const DST: [ViewField; 4] = [ViewField::Dst0, ViewField::Dst1, ViewField::Dst2, ViewField::Dst3];
-    let words = if field == ViewField::Dst0 { DST } else { SRC };
+    let words = if field == ViewField::Dst0 { ViewField::DST } else { ViewField::SRC };
     words[index as usize % 4]
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use crate::classifier::entry::{Entry, Range};
-use crate::classifier::field::Field;
+use crate::classifier::field::{Field, ViewField};
 
 /// A range of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,15 +91,13 @@ fn tells(field: Field, range: Range) -> u32 {
     let all = u64::from(field.max()) + 1;
     let bits = (all / size).checked_ilog2().unwrap_or(0);
     // In halves of a bit: even fields that say little are in an order.
-    let most = match (field.word(), field.view_word()) {
-        (0, _) => 2,
-        (1, _) => 3,
-        (2, _) => 6,
-        (3, _) => 0,
-        (_, Some(0)) => 2,
-        (_, Some(2)) => 4,
-        (_, Some(3)) => 1,
-        (_, Some(15)) => 0,
+    let most = match (field, field.view_field()) {
+        (Field::DIRECTION, _) | (_, Some(ViewField::EtherType)) => 2,
+        (Field::INTERFACE, _) => 3,
+        (Field::LENGTH, _) => 6,
+        (Field::CAPTURED, _) | (_, Some(ViewField::Transport)) => 0,
+        (_, Some(ViewField::Protocol)) => 4,
+        (_, Some(ViewField::Fragment)) => 1,
         _ => u32::MAX,
     };
     (2 * bits).min(most)
@@ -107,5 +105,6 @@ fn tells(field: Field, range: Range) -> u32 {
 
 /// Whether frames that are not in a range of the field are worth a comparison of their own before all others.
 pub fn divides(field: Field) -> bool {
-    matches!((field.word(), field.view_word()), (0 | 1, _) | (_, Some(0..=2)))
+    matches!(field, Field::DIRECTION | Field::INTERFACE)
+        || matches!(field.view_field(), Some(ViewField::EtherType | ViewField::Vlan | ViewField::Protocol))
 }

@@ -16,16 +16,7 @@ fn view(field: ViewField) -> Field {
 
 /// Fields of all kinds.
 fn fields() -> Vec<Field> {
-    let mut fields = vec![
-        Field::DIRECTION,
-        Field::INTERFACE,
-        Field::LENGTH,
-        Field::CAPTURED,
-        Field::DST_MAC_HIGH,
-        Field::DST_MAC_LOW,
-        Field::SRC_MAC_HIGH,
-        Field::SRC_MAC_LOW,
-    ];
+    let mut fields = Field::OF_FRAME.to_vec();
     for number in 0..VIEWS {
         fields.extend(
             [

@@ -76,10 +76,7 @@ fn of_view(entry: &Entry, view: u8, found: &mut Vec<(String, String)>) {
         (false, 0) => "first".to_owned(),
         (false, _) => "later".to_owned(),
     }));
-    for words in [
-        [ViewField::Src0, ViewField::Src1, ViewField::Src2, ViewField::Src3],
-        [ViewField::Dst0, ViewField::Dst1, ViewField::Dst2, ViewField::Dst3],
-    ] {
+    for words in [ViewField::SRC, ViewField::DST] {
         address(entry, words.map(at), is_ip6, found);
     }
     let is_icmp = matches!(protocol, Some(1 | 58));
