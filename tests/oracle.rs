@@ -22,7 +22,7 @@ use ebmirror::lab::random::{self, Captured, Random};
 use ebmirror::lab::tcpdump::{self, Program};
 use ebmirror::model::expression::Expression;
 use ebmirror::model::interface::Direction;
-use ebmirror::model::rule::{Action, Priority, Rule, RuleId};
+use ebmirror::model::rule::{Rule, RuleId};
 use serde_json::json;
 
 fn shipped(name: &str) -> PathBuf {
@@ -122,15 +122,7 @@ impl FailsJson for Outcome {
 }
 
 fn compiled(expression: &str) -> Compiled {
-    let rule = Rule {
-        id: RuleId::FIRST,
-        priority: Priority::default(),
-        action: Action::Mirror,
-        expression: expression.to_owned(),
-        to: Vec::new(),
-        snaplen: None,
-        sample: None,
-    };
+    let rule = Rule { expression: expression.to_owned(), ..Rule::new(RuleId::FIRST) };
     compile(&[rule], &|_| None).unwrap_or_else(|found| panic!("{expression}: {}", found.error))
 }
 

@@ -246,18 +246,10 @@ impl Instance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::rule::{Action, Priority, RuleId};
+    use crate::model::rule::{Action, RuleId};
 
     fn set(ids: &[u32]) -> RuleSet {
-        let rule = |id: &u32| Rule {
-            id: RuleId::try_from(*id).unwrap(),
-            priority: Priority::default(),
-            action: Action::Mirror,
-            expression: String::new(),
-            to: Vec::new(),
-            snaplen: None,
-            sample: None,
-        };
+        let rule = |id: &u32| Rule::new(RuleId::try_from(*id).unwrap());
         RuleSet { rules: ids.iter().map(rule).collect(), ..RuleSet::default() }
     }
 

@@ -121,6 +121,21 @@ pub struct Rule {
     pub sample: Option<Sample>,
 }
 
+impl Rule {
+    /// With nothing said: every frame is copied to every group.
+    pub fn new(id: RuleId) -> Self {
+        Rule {
+            id,
+            priority: Priority::default(),
+            action: Action::default(),
+            expression: String::new(),
+            to: Vec::new(),
+            snaplen: None,
+            sample: None,
+        }
+    }
+}
+
 /// The rules of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleSet {
@@ -165,11 +180,6 @@ impl RuleSet {
     pub fn find(&self, id: RuleId) -> Option<usize> {
         self.rules.iter().position(|rule| rule.id == id)
     }
-
-    /// The first rule that names this peer or group.
-    pub fn user_of(&self, name: &PeerName) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.to.contains(name))
-    }
 }
 
 #[cfg(test)]
@@ -179,13 +189,10 @@ mod tests {
 
     fn rule(id: u32, priority: u32, action: Action) -> Rule {
         Rule {
-            id: RuleId::try_from(id).unwrap(),
             priority: Priority::try_from(priority).unwrap(),
             action,
             expression: "tcp".to_owned(),
-            to: Vec::new(),
-            snaplen: None,
-            sample: None,
+            ..Rule::new(RuleId::try_from(id).unwrap())
         }
     }
 

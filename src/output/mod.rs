@@ -30,6 +30,14 @@ pub enum JsonStyle {
     Pretty,
 }
 
+/// A value as it is.
+pub fn json<T: Serialize>(value: &T, style: JsonStyle) -> serde_json::Result<String> {
+    match style {
+        JsonStyle::Compact => serde_json::to_string(value),
+        JsonStyle::Pretty => serde_json::to_string_pretty(value),
+    }
+}
+
 /// A document: its schema, then the body's own keys.
 pub fn document<T: Serialize>(schema: &str, body: &T, style: JsonStyle) -> serde_json::Result<String> {
     #[derive(Serialize)]
@@ -38,10 +46,19 @@ pub fn document<T: Serialize>(schema: &str, body: &T, style: JsonStyle) -> serde
         #[serde(flatten)]
         body: &'a T,
     }
-    let document = Document { schema: format!("ebmirror.{schema}.v1"), body };
-    match style {
-        JsonStyle::Compact => serde_json::to_string(&document),
-        JsonStyle::Pretty => serde_json::to_string_pretty(&document),
+    json(&Document { schema: format!("ebmirror.{schema}.v1"), body }, style)
+}
+
+/// Nothing more to say: the reader is gone.
+pub struct Silence;
+
+impl Report for Silence {
+    fn json(&self, _: JsonStyle) -> serde_json::Result<String> {
+        Ok(String::new())
+    }
+
+    fn text(&self) -> String {
+        String::new()
     }
 }
 

@@ -7,7 +7,7 @@ use super::options::{Parts, RuleArgs};
 use super::report::Changed;
 use super::{file, help};
 use crate::cmd::Ctx;
-use crate::model::rule::{Action, Priority, Rule, RuleId, RuleSet};
+use crate::model::rule::{Rule, RuleId, RuleSet};
 use crate::model::{Code, Error, Result};
 use crate::output::Report;
 
@@ -49,16 +49,7 @@ fn new(set: &mut RuleSet, parts: &Parts) -> Result<Rule> {
         Error::new(Code::Conflict, "there are no more rule IDs")
             .hint("ebmirror unpin, and set it up again: a new instance counts from 1")
     })?;
-    let blank = Rule {
-        id,
-        priority: Priority::default(),
-        action: Action::default(),
-        expression: String::new(),
-        to: Vec::new(),
-        snaplen: None,
-        sample: None,
-    };
-    parts.apply(&blank)
+    parts.apply(&Rule::new(id))
 }
 
 /// Adds them all, or none. The first one makes the instance.

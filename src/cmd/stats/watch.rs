@@ -14,7 +14,7 @@ use crate::model::peer::PeerName;
 use crate::model::rule::RuleId;
 use crate::model::stats::{Counter, Stats};
 use crate::model::{Error, Result};
-use crate::output::{JsonStyle, Report};
+use crate::output::{Report, Silence};
 
 /// How often, and which interfaces.
 pub type Plan = (Option<Duration>, Vec<InterfaceName>);
@@ -111,17 +111,4 @@ fn rates(before: &Stats, now: &Stats, seconds: f64) -> Vec<Rate> {
     let old: HashMap<RuleId, Counter> = before.rules.iter().map(|row| (row.id, row.matched)).collect();
     let rules = now.rules.iter().map(|row| rate(Of::Rule { rule: row.id }, old.get(&row.id).copied(), row.matched));
     interfaces.chain(peers).chain(rules).collect()
-}
-
-/// Nothing more to say: the reader is gone.
-struct Silence;
-
-impl Report for Silence {
-    fn json(&self, _: JsonStyle) -> serde_json::Result<String> {
-        Ok(String::new())
-    }
-
-    fn text(&self) -> String {
-        String::new()
-    }
 }

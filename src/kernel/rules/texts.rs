@@ -78,18 +78,14 @@ fn parse(bytes: &[u8]) -> Result<Rules, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::rule::{Action, Priority, Rule, RuleId, RuleSet};
+    use crate::model::rule::{Action, Rule, RuleId, RuleSet};
 
     #[test]
     fn rules_are_read_as_they_were_written() {
         let rule = |id: u32| Rule {
-            id: RuleId::try_from(id).unwrap(),
-            priority: Priority::default(),
             action: Action::Skip,
             expression: "host 10.0.0.1 and port 80".repeat(id as usize % 7),
-            to: Vec::new(),
-            snaplen: None,
-            sample: None,
+            ..Rule::new(RuleId::try_from(id).unwrap())
         };
         let set = RuleSet { rules: (1..=5000).map(rule).collect(), ..RuleSet::default() };
         let rules = Rules { set, counters: (0..5000).collect(), interfaces: [("eth0".to_owned(), 3)].into() };

@@ -18,7 +18,7 @@ use crate::cmd::{Ctx, prepare, printer};
 use crate::model::expression::Expression;
 use crate::model::interface::{Direction, InterfaceName};
 use crate::model::{Code, Error, Result};
-use crate::output::{JsonStyle, Report};
+use crate::output::{Report, Silence};
 
 /// Arguments of `filter test`.
 #[derive(Debug, clap::Args)]
@@ -35,16 +35,7 @@ pub struct Args {
     iface: Option<InterfaceName>,
     /// As if the frames went this way
     #[arg(long, value_enum, value_name = "DIRECTION", default_value = "ingress")]
-    direction: Way,
-}
-
-/// One direction; both at once no frame has.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Way {
-    /// Received by the interface
-    Ingress,
-    /// Sent by the interface
-    Egress,
+    direction: Direction,
 }
 
 const HELP: &str = "The frames go through the classifier in the kernel. Nothing is sent, and no counter changes. A line a frame: \
@@ -55,18 +46,14 @@ Ethernet are left out. In JSON a line is a document without \"schema\"; the last
 
 /// Runs it. The lines are printed as they come; the report is the totals. An expression needs no context.
 pub fn run(args: &Args, global: &Global, ctx: impl FnOnce() -> Result<Ctx>) -> Result<Box<dyn Report>> {
-    let direction = match args.direction {
-        Way::Ingress => Direction::Ingress,
-        Way::Egress => Direction::Egress,
-    };
     let judge = match &args.expression {
         Some(expression) => {
             // An empty one is no expression; for a rule it is every frame.
             expression.parse::<Expression>().map_err(Error::from)?;
             prepare(global)?;
-            Judge::of_expression(expression, args.iface.as_ref(), direction)?
+            Judge::of_expression(expression, args.iface.as_ref(), args.direction)?
         }
-        None => Judge::of_loaded(args.iface.as_ref(), direction, &ctx()?)?,
+        None => Judge::of_loaded(args.iface.as_ref(), args.direction, &ctx()?)?,
     };
     let lines = RefCell::new(Lines::new(printer(global)));
     let tried = try_all(args, &judge, &lines);
@@ -108,17 +95,4 @@ fn try_all(args: &Args, judge: &Judge, lines: &RefCell<Lines>) -> Result<Option<
         .hint("rules are about Ethernet frames: capture on an Ethernet interface, not on \"any\""));
     }
     Ok(Some(totals))
-}
-
-/// Nothing more to say: the reader is gone.
-struct Silence;
-
-impl Report for Silence {
-    fn json(&self, _: JsonStyle) -> serde_json::Result<String> {
-        Ok(String::new())
-    }
-
-    fn text(&self) -> String {
-        String::new()
-    }
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::judge::Fate;
 use crate::model::peer::PeerName;
 use crate::model::rule::{Action, RuleId};
-use crate::output::{JsonStyle, Report, document, table};
+use crate::output::{JsonStyle, Report, document, json, table};
 
 /// The line of a frame.
 #[derive(Serialize)]
@@ -61,10 +61,7 @@ impl Row {
 impl Report for Row {
     /// Without a schema: that of the totals is the one of the whole output.
     fn json(&self, style: JsonStyle) -> serde_json::Result<String> {
-        match style {
-            JsonStyle::Compact => serde_json::to_string(self),
-            JsonStyle::Pretty => serde_json::to_string_pretty(self),
-        }
+        json(self, style)
     }
 
     fn text(&self) -> String {
