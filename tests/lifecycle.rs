@@ -10,9 +10,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{COLLECTOR, Rig, check_books, wait_for};
+use common::traffic::quiet_rig;
+use common::{COLLECTOR, Rig, check_books, wait_for, wait_within};
 use ebmirror::kernel::hooks::tcx;
 use ebmirror::lab::capture::Sender;
 use ebmirror::lab::frame::{Ethernet, pattern};
@@ -20,7 +21,7 @@ use ebmirror::model::interface::Direction;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use state::{ADD_IDS, Objects, Solo, Traffic, assert_same, changing_calls, script, snapshot, strace};
+use state::{ADD_IDS, Objects, Solo, Traffic, assert_same, changing_calls, script, snapshot, strace, wait_until_up};
 
 /// The programs of a device's two TCX chains, by number.
 fn chains(rig: &Rig, device: &str) -> [Vec<u32>; 2] {
@@ -56,9 +57,12 @@ fn unhealthy(rig: &Rig, problem: &str) {
     assert!(status["problems"].to_string().contains(problem), "no \"{problem}\" in {status}");
 }
 
-fn set_rig_quiet(rig: &Rig) {
-    // IPv6 sends by itself, and its addresses change by themselves.
-    script(&rig.mounts, &rig.host, "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
+/// Where nothing changes by itself, and no frame comes but the test's own: one that is lost meanwhile would be told by status
+/// for a while, and a neighbour that is not confirmed is asked for five seconds after the traffic.
+fn still_rig() -> Rig {
+    let rig = quiet_rig(1500);
+    wait_until_up(&rig.mounts, &rig.host);
+    rig
 }
 
 fn rig_snapshot(rig: &Rig) -> String {
@@ -107,8 +111,7 @@ fn another_direction_replaces_the_one_before() {
 
 #[test]
 fn tc_mode_is_first_on_ingress_and_last_on_egress_and_takes_its_qdisc_away() {
-    let rig = Rig::new();
-    set_rig_quiet(&rig);
+    let rig = still_rig();
     let before = rig_snapshot(&rig);
     let attached = json(&rig, &["attach", "eth0", "--mode", "tc"]);
     assert_eq!(attached["attached"][0]["mode"], "tc", "{attached}");
@@ -292,8 +295,7 @@ fn a_tap_with_a_time_stops_by_itself() {
 
 #[test]
 fn pin_prepares_and_unpin_removes_everything() {
-    let rig = Rig::new();
-    set_rig_quiet(&rig);
+    let rig = still_rig();
     let before = rig_snapshot(&rig);
     assert_eq!(json(&rig, &["unpin"])["changed"], false);
     assert_eq!(json(&rig, &["pin"])["changed"], true);
@@ -330,8 +332,7 @@ fn survives_kills(prepare: impl Fn(&Rig) + Sync, args: &[&str]) {
     thread::scope(|scope| {
         for part in calls.chunks(calls.len().div_ceil(4)) {
             scope.spawn(move || {
-                let rig = Rig::new();
-                set_rig_quiet(&rig);
+                let rig = still_rig();
                 let before = rig_snapshot(&rig);
                 let mut traffic = Traffic::new(&rig);
                 for (name, number) in part {
@@ -502,13 +503,10 @@ fn what_run_attached_stops_by_itself_when_run_is_killed() {
     stdout.read_line(&mut String::new()).unwrap();
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();
-    let killed = Instant::now();
-    // The taps hold a lease of ten seconds; wait_for waits no longer than that.
-    let over = || status(&rig).1["problems"].to_string().contains("the time of eth0 is over");
-    while !over() {
-        assert!(killed.elapsed() < Duration::from_secs(15), "the taps go on without their process");
-        thread::sleep(Duration::from_millis(100));
-    }
+    // The taps hold a lease of ten seconds.
+    wait_within(Duration::from_secs(15), "the taps to stop without their process", || {
+        status(&rig).1["problems"].to_string().contains("the time of eth0 is over")
+    });
     let mut traffic = Traffic::new(&rig);
     let frames = traffic.send(10);
     traffic.production_works();
@@ -605,11 +603,7 @@ fn stats_of_chosen_interfaces_are_those_alone() {
 
 #[test]
 fn status_tells_what_is_missing() {
-    let rig = Rig::new();
-    // What IPv6 sends by itself while there is no route would be lost, which status tells for a while.
-    for host in [&rig.client, &rig.host] {
-        script(&rig.mounts, host, "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    }
+    let rig = still_rig();
     unhealthy(&rig, "nothing is loaded");
     rig.ebmirror(&["pin"]).ok();
     unhealthy(&rig, "no interface");
@@ -621,8 +615,8 @@ fn status_tells_what_is_missing() {
     rig.tool(&rig.host, "ip route flush dev eth1");
     unhealthy(&rig, "no route to 10.2.0.2");
     rig.tool(&rig.host, "ip route add 10.2.0.0/24 dev eth1");
-    // A frame that came in between was lost, and status tells it for a while.
-    wait_for("the loss to be past", || status(&rig).0 == 0);
+    // A frame that came in between was lost, and status tells it for ten seconds.
+    wait_within(Duration::from_secs(15), "the loss to be past", || status(&rig).0 == 0);
     healthy(&rig);
     rig.ebmirror(&["peer", "set", "ids", "--remote", "10.2.0.99"]).ok();
     wait_for("the neighbour to fail", || status(&rig).0 == 1);
@@ -633,11 +627,7 @@ fn status_tells_what_is_missing() {
 
 /// Does harm, sees that status finds it, and that every command that changes something mends it.
 fn mends(harm: &str, problem: &str) {
-    let rig = Rig::new();
-    // A frame that comes in between would be lost, which status tells for a while.
-    for host in [&rig.client, &rig.host] {
-        script(&rig.mounts, host, "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    }
+    let rig = still_rig();
     rig.mirror();
     let mut traffic = Traffic::new(&rig);
     let two = ["peer", "add", "two", "--tunnel", "vxlan", "--remote", "10.2.0.2", "--vni", "43"];
@@ -808,8 +798,7 @@ fn another_version_takes_over_in_place_without_losing_a_frame() {
 fn maps_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
     for (harm, message) in [("", "schema"), ("rm $(find /sys/fs/bpf -name ebm_peers)", "ebm_peers")] {
         for mode in ["tcx", "tc"] {
-            let rig = Rig::new();
-            set_rig_quiet(&rig);
+            let rig = still_rig();
             let before = rig_snapshot(&rig);
             rig.ebmirror(&["attach", "eth0", "--mode", mode]).ok();
             rig.ebmirror(&ADD_IDS).ok();
@@ -832,8 +821,7 @@ fn maps_of_another_schema_or_with_holes_are_refused_and_can_be_removed() {
 fn a_program_that_lost_its_pin_is_loaded_again() {
     for program in ["ebm_tap_in", "ebm_tap_out", "ebm_stage", "ebm_exact", "ebm_layer3", "ebm_probe"] {
         for mode in ["tcx", "tc"] {
-            let rig = Rig::new();
-            set_rig_quiet(&rig);
+            let rig = still_rig();
             let before = rig_snapshot(&rig);
             rig.ebmirror(&["attach", "eth0", "--mode", mode]).ok();
             rig.ebmirror(&ADD_IDS).ok();

@@ -264,10 +264,15 @@ impl Outcome {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for a condition.
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, condition);
+}
+
+/// Waits for a condition that may take longer than others.
+pub fn wait_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !condition() {
-        assert!(Instant::now() < deadline, "{PATIENCE:?} were not enough for {what}");
+        assert!(Instant::now() < deadline, "{patience:?} were not enough for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

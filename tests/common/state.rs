@@ -40,7 +40,7 @@ impl Solo {
              ip neighbour add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0
              ip link set eth0 up; ip link set eth1 up",
         );
-        wait_for("both ends to be up", || solo.script("ip -o link").matches("state UP").count() == 2);
+        wait_until_up(&solo.mounts, &solo.host);
         solo
     }
 
@@ -73,6 +73,11 @@ pub fn script(mounts: &Mounts, host: &Host, text: &str) -> String {
     let mut command = mounts.command("nsenter");
     command.arg(format!("--net={}", host.path())).args(["sh", "-ec", text]).env("EBMIRROR", EBMIRROR);
     Outcome::of(command, text).ok().stdout
+}
+
+/// Waits until the host's two interfaces are called up: the kernel says so a moment after they have carrier.
+pub fn wait_until_up(mounts: &Mounts, host: &Host) {
+    wait_for("both interfaces to be up", || script(mounts, host, "ip -o link").matches("state UP").count() == 2);
 }
 
 /// Everything that a command could change: devices, qdiscs, filters, TCX chains, pins, the pinned configuration.
