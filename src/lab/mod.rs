@@ -1,7 +1,7 @@
 //! A laboratory for packets: throw-away networks, frames made by hand, captures, decoding and comparison.
 //!
-//! It is what `ebmirror demo` and the integration tests stand on. Nothing here shares code with the datapath: a copy is
-//! checked against what the RFCs and the kernel say, not against what the datapath believes.
+//! It is what `ebmirror demo`, `corpus` and `oracle`, the benches and the tests stand on. Nothing here shares code with the
+//! datapath: a copy is checked against what the RFCs and the kernel say, not against what the datapath believes.
 
 pub mod capture;
 pub mod checksum;

@@ -1,15 +1,15 @@
-//! A reader of capture files: pcap in all its byte orders and resolutions, and pcapng.
+//! A reader of capture files: pcap in all its byte orders and resolutions, and pcapng; and what writes plain ones.
 //!
-//! It is made for files that nobody has looked after: any bytes give records, or an error that says where and what is
+//! The reader is made for files that nobody has looked after: any bytes give records, or an error that says where and what is
 //! wrong, and never more memory than the file has bytes. What a file holds in front of the damage is delivered. It is our
 //! own because the crate to take, pcap-parser 0.17, knows neither the obsolete packet block nor the modified pcap of old
 //! patches in big-endian order, and takes a block that is wrong in itself for a file that ends too early.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// libpcap reads no longer records, unless the file's snap length is larger.
-const RECORD_BYTES_MAX: u32 = 256 * 1024;
+pub const RECORD_BYTES_MAX: u32 = 256 * 1024;
 /// Whatever a snap length says.
 const SNAP_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// A block of pcapng that is longer is damage: a frame with its options, or a table of names, fits easily.
@@ -42,6 +42,28 @@ const FOREIGN: [(&[u8], &str); 8] = [
     (&[0x1c, 0x00, 0x01, 0xac], "an IXIA variant of pcap (magic number 1c0001ac)"),
     (b"RTSS", "a capture of Network Monitor"),
 ];
+
+/// Writes what a capture file of Ethernet begins with: pcap 2.4, in the byte order of this machine.
+///
+/// # Errors
+/// The output's.
+pub fn write_header(output: &mut impl Write) -> io::Result<()> {
+    let version = 2 | 4 << 16;
+    write_words(output, &[0xa1b2_c3d4, version, 0, 0, RECORD_BYTES_MAX, ETHERNET.into()])
+}
+
+/// Writes a frame behind it, captured in this second.
+///
+/// # Errors
+/// The output's.
+pub fn write_frame(output: &mut impl Write, second: u32, wire_bytes: u32, bytes: &[u8]) -> io::Result<()> {
+    write_words(output, &[second, 0, bytes.len() as u32, wire_bytes])?;
+    output.write_all(bytes)
+}
+
+fn write_words(output: &mut impl Write, words: &[u32]) -> io::Result<()> {
+    words.iter().try_for_each(|word| output.write_all(&word.to_ne_bytes()))
+}
 
 /// A frame of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use ebmirror::lab::decode::{self, Outer};
 use ebmirror::lab::frame::{ETHERTYPE_IPV4, Ethernet, Ip, pattern};
 use ebmirror::lab::network::{Host, Port, connect};
 use ebmirror::lab::parse::Parsed;
+use ebmirror::lab::pcap::{write_frame, write_header};
 use ebmirror::lab::recorder::Recorder;
 use ebmirror::lab::summary::summary;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -546,17 +547,12 @@ pub fn dissect(frames: &[Vec<u8>], options: &[&str], fields: &[&str]) -> Vec<Vec
     text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
 }
 
-/// A capture file (pcap 2.4, Ethernet).
+/// A capture file.
 pub fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut file = Vec::new();
-    for word in [0xa1b2_c3d4u32, 4 << 16 | 2, 0, 0, 262_144, 1] {
-        file.extend(word.to_ne_bytes());
-    }
-    for (second, frame) in (0u32..).zip(frames) {
-        for word in [second, 0, frame.len() as u32, frame.len() as u32] {
-            file.extend(word.to_ne_bytes());
-        }
-        file.extend(frame);
+    write_header(&mut file).unwrap();
+    for (second, frame) in (0..).zip(frames) {
+        write_frame(&mut file, second, frame.len() as u32, frame).unwrap();
     }
     file
 }

@@ -1,25 +1,23 @@
 //! The frames of the captures, in portions that memory holds, each as a capture file whose timestamps are the frames' numbers.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::cmd::corpus::files::Capture;
-use crate::lab::pcap::{ETHERNET, Fault, Item, Reader, Record, link_type_name};
+use crate::lab::pcap::{
+    ETHERNET, Fault, Item, RECORD_BYTES_MAX, Reader, Record, link_type_name, write_frame, write_header,
+};
+use crate::lab::tcpdump::temporary;
 use crate::model::{Error, Result};
 
 /// Frames of a portion.
 const PORTION: usize = 1 << 16;
 /// What the classifier gets of a frame.
 const HEAD_BYTES: usize = 1024;
-/// libpcap reads no longer frames.
-const FRAME_BYTES_MAX: usize = 256 * 1024;
-/// PCAP's magic number for microseconds, and its version.
-const MAGIC: u32 = 0xa1b2_c3d4;
-const VERSION: u32 = 2 | 4 << 16;
 
 /// A frame to be compared.
 pub(super) struct Frame {
@@ -95,7 +93,9 @@ fn read(path: &Path, row: &mut FileRow, take: &mut impl FnMut(Record, u64) -> Re
         let why = match item {
             Item::Bad(why) => why.to_owned(),
             Item::Frame(record) if record.link_type != ETHERNET => format!("of {}", link_type_name(record.link_type)),
-            Item::Frame(record) if record.bytes.len() > FRAME_BYTES_MAX => "longer than libpcap reads".to_owned(),
+            Item::Frame(record) if record.bytes.len() > RECORD_BYTES_MAX as usize => {
+                "longer than libpcap reads".to_owned()
+            }
             Item::Frame(record) => {
                 take(record, row.frames).map_err(Stop::Error)?;
                 continue;
@@ -118,15 +118,13 @@ fn failed(error: &io::Error) -> Error {
 impl Writer {
     fn new() -> Result<Self> {
         let mut output = BufWriter::new(temporary().map_err(|error| failed(&error))?);
-        let header = [MAGIC, VERSION, 0, 0, FRAME_BYTES_MAX as u32, ETHERNET.into()];
-        write_words(&mut output, &header).map_err(|error| failed(&error))?;
+        write_header(&mut output).map_err(|error| failed(&error))?;
         Ok(Writer { frames: Vec::new(), output })
     }
 
     fn add(&mut self, file: usize, number: u64, mut record: Record) -> Result<()> {
-        let header = [self.frames.len() as u32, 0, record.bytes.len() as u32, record.wire_bytes];
-        let written = write_words(&mut self.output, &header).and_then(|()| self.output.write_all(&record.bytes));
-        written.map_err(|error| failed(&error))?;
+        let place = self.frames.len() as u32;
+        write_frame(&mut self.output, place, record.wire_bytes, &record.bytes).map_err(|error| failed(&error))?;
         record.bytes.truncate(HEAD_BYTES);
         record.bytes.shrink_to_fit();
         self.frames.push(Frame { file, number, wire_bytes: record.wire_bytes, head: record.bytes });
@@ -137,22 +135,4 @@ impl Writer {
         let capture = self.output.into_inner().map_err(|error| failed(error.error()))?;
         Ok(Portion { frames: self.frames, capture })
     }
-}
-
-fn write_words(output: &mut impl Write, words: &[u32]) -> io::Result<()> {
-    words.iter().try_for_each(|word| output.write_all(&word.to_ne_bytes()))
-}
-
-/// A file without a name: it vanishes with this process.
-fn temporary() -> io::Result<File> {
-    let folder = std::env::temp_dir();
-    for attempt in 0.. {
-        let path = folder.join(format!("ebmirror-oracle-{}-{attempt}", std::process::id()));
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => return fs::remove_file(&path).map(|()| file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
 }

@@ -4,7 +4,6 @@
 mod expressions;
 mod frames;
 mod report;
-mod tcpdump;
 mod text;
 
 use std::path::PathBuf;
@@ -14,12 +13,12 @@ use std::thread;
 use self::expressions::Line;
 use self::frames::Portion;
 use self::report::Findings;
-use self::tcpdump::Program;
 use super::corpus::files;
 use crate::classifier::compile::Compiled;
 use crate::kernel::probe::{Frame, Trial};
+use crate::lab::tcpdump::{Answer, Program, ask};
 use crate::model::interface::Direction;
-use crate::model::{Error, Result};
+use crate::model::{Code, Error, Result};
 use crate::output::Report;
 
 /// Answers of tcpdump that wait for ours.
@@ -54,7 +53,7 @@ fn compare(trial: &mut Trial, lines: &[Line], portion: &Portion, findings: &mut 
         let asked = thread::Builder::new().name("tcpdump".into()).spawn_scoped(scope, move || {
             // Ends early when nobody wants to know any more.
             for line in lines {
-                if answer.send(tcpdump::choose(&portion.capture, &line.text, Program::Optimised)).is_err() {
+                if answer.send(answer_of(portion, line, Program::Optimised)).is_err() {
                     return;
                 }
             }
@@ -64,10 +63,19 @@ fn compare(trial: &mut Trial, lines: &[Line], portion: &Portion, findings: &mut 
             let ours = line.compiled.as_ref().ok().map(|compiled| choose(trial, compiled, portion)).transpose()?;
             let theirs =
                 answers.recv().map_err(|_| Error::io("run tcpdump", &std::io::ErrorKind::BrokenPipe.into()))??;
-            let second = || tcpdump::choose(&portion.capture, &line.text, Program::Written);
+            let second = || answer_of(portion, line, Program::Written);
             findings.compare(place, portion, ours.as_deref(), theirs, second)?;
         }
         Ok(())
+    })
+}
+
+/// What tcpdump chooses.
+fn answer_of(portion: &Portion, line: &Line, program: Program) -> Result<Answer> {
+    ask(&portion.capture, &line.text, program).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(Code::NotFound, "tcpdump is not installed")
+            .hint("it is what this command compares with: apt-get install tcpdump"),
+        _ => Error::io("run tcpdump", &error),
     })
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::expressions::Line;
 use super::frames::{FileRow, Portion};
-use super::tcpdump::Answer;
+use crate::lab::tcpdump::Answer;
 use crate::model::Result;
 
 /// One of the two.
