@@ -223,20 +223,6 @@ fn an_expression_needs_nothing_loaded_and_loads_nothing() {
     Outcome::of(command, "without a capability").json_fails(5, "needs root");
 }
 
-trait JsonFails {
-    fn json_fails(&self, code: i32, message: &str);
-}
-
-impl JsonFails for Outcome {
-    /// The last line is the error.
-    fn json_fails(&self, code: i32, message: &str) {
-        let document = lines(self).pop().unwrap();
-        assert_eq!((self.code, &document["schema"]), (code, &json!("ebmirror.error.v1")), "{document}");
-        assert!(document["error"]["message"].as_str().unwrap().contains(message), "{document}");
-        assert!(document["error"]["hint"].is_string(), "{document}");
-    }
-}
-
 #[test]
 fn captures_that_are_not_as_they_should_be() {
     let of = |path: &str| expression(&[path, "--expression", "ip"]);

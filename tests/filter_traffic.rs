@@ -17,22 +17,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use std::time::Duration;
 
-use common::traffic::{client_to_host, host_to_client, packets, quiet_rig, record, send};
+use common::traffic::{add_peer, client_to_host, host_to_client, packets, quiet_rig, record, send};
 use common::{COLLECTOR, Rig, wait_for};
 use ebmirror::lab::capture::{Frame, Sender};
 use ebmirror::lab::frame::{Ethernet, pattern};
 use ebmirror::lab::random::Random;
 use ebmirror::lab::recorder::Recorder;
 use flows::{delivered, settle};
+use rules::matched;
 
 /// With a peer for each VNI: "pVNI".
 fn rig_with(peers: &[(u32, &[&str])]) -> Rig {
     let rig = quiet_rig(1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
     for (vni, more) in peers {
-        let (name, vni) = (format!("p{vni}"), vni.to_string());
-        let args = ["peer", "add", &name, "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", &vni];
-        rig.ebmirror(&[&args[..], more].concat()).ok();
+        add_peer(&rig, &format!("p{vni}"), COLLECTOR, *vni, more);
     }
     rig
 }
@@ -66,10 +65,10 @@ fn received(at: &Recorder, frames: &[Vec<u8>]) -> Vec<BTreeMap<u32, usize>> {
 
 /// Sends frames that the host receives, and waits until their copies have arrived: as many as the books say.
 fn send_all(rig: &Rig, at: &Recorder, frames: &[Vec<u8>]) -> Vec<BTreeMap<u32, usize>> {
-    let start = seen_by(rig);
+    let start = rules::received(rig);
     send(&rig.client, "eth0", frames);
     settle("the frames", || {
-        let seen = seen_by(rig) - start;
+        let seen = rules::received(rig) - start;
         if seen >= frames.len() as u64 { Ok(()) } else { Err(format!("{seen} of {}", frames.len())) }
     });
     all_arrived(rig, at);
@@ -84,19 +83,6 @@ fn all_arrived(rig: &Rig, at: &Recorder) {
         let arrived = at.with(delivered).unwrap().len() as u64;
         if arrived == sent { Ok(()) } else { Err(format!("{arrived} of {sent}")) }
     });
-}
-
-fn seen_by(rig: &Rig) -> u64 {
-    let stats = rig.stats();
-    let rows = stats["interfaces"].as_array().unwrap();
-    rows.iter().filter(|row| row["direction"] == "ingress").map(|row| packets(&row["seen"])).sum()
-}
-
-/// What each rule has matched, by ID.
-fn matched(rig: &Rig) -> BTreeMap<u64, u64> {
-    let stats = rig.stats();
-    let rules = stats["rules"].as_array().unwrap();
-    rules.iter().map(|rule| (rule["id"].as_u64().unwrap(), packets(&rule["matched"]))).collect()
 }
 
 fn vnis(got: &[BTreeMap<u32, usize>]) -> Vec<Vec<u32>> {
@@ -334,9 +320,9 @@ fn a_rule_of_a_device_that_is_gone_has_nothing_to_do_with_its_heir() {
     // The same number, another name.
     add("heir");
     rig.ebmirror(&["attach", "heir"]).ok();
-    let before = seen_by(&rig);
+    let before = rules::received(&rig);
     send(&rig.host, "d1", &[udp(&client_to_host(&rig), (1, 2), 1)]);
-    settle("the frame", || if seen_by(&rig) > before { Ok(()) } else { Err("not seen".to_owned()) });
+    settle("the frame", || if rules::received(&rig) > before { Ok(()) } else { Err("not seen".to_owned()) });
     assert_eq!(matched(&rig), [(1, 0)].into());
 }
 

@@ -7,10 +7,9 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{EBMIRROR, Outcome};
+use common::{EBMIRROR, Outcome, Scratch};
 use ebmirror::classifier::compile::{Compiled, Uses, compile};
 use ebmirror::classifier::field::{COMMON, Field, Key, VIEW_WORDS, VIEWS, ViewField};
 use ebmirror::classifier::key::key;
@@ -25,31 +24,14 @@ use ebmirror::model::interface::Direction;
 use ebmirror::model::rule::{Rule, RuleId};
 use serde_json::json;
 
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+fn shipped(name: &str) -> String {
+    format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn oracle(captures: &Path, expressions: &Path) -> Outcome {
+fn oracle(captures: &str, expressions: &str) -> Outcome {
     let mut command = Command::new(EBMIRROR);
     command.args(["--json", "oracle"]).args([captures, expressions]);
-    Outcome::of(command, &format!("oracle {} {}", captures.display(), expressions.display()))
-}
-
-/// A file that vanishes with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("oracle-{}-{name}", std::process::id()));
-        fs::write(&path, bytes).unwrap();
-        File(path)
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+    Outcome::of(command, &format!("oracle {captures} {expressions}"))
 }
 
 /// Who is to reject the expressions of a section of the list.
@@ -97,28 +79,15 @@ fn the_shipped_expressions_choose_of_the_shipped_captures_what_tcpdump_chooses()
 
 #[test]
 fn what_cannot_be_compared_is_no_success() {
-    let capture = File::new("one.pcap", &tcpdump::capture(&[Captured { bytes: vec![0; 60], wire_bytes: 60 }]));
-    let list = File::new("none.txt", b"# nothing\n\n");
-    oracle(&capture.0, &list.0).fails_json(4, "has no expression");
-    let list = File::new("rejected.txt", b"tcp and\n");
-    let report = oracle(&capture.0, &list.0);
+    let capture = Scratch::of(&tcpdump::capture(&[Captured { bytes: vec![0; 60], wire_bytes: 60 }]));
+    let list = Scratch::of(b"# nothing\n\n");
+    oracle(capture.path(), list.path()).json_fails(4, "has no expression");
+    let list = Scratch::of(b"tcp and\n");
+    let report = oracle(capture.path(), list.path());
     assert_eq!(report.code, 1, "{report:?}");
     let report = report.json();
     assert_eq!((&report["passed"], &report["rejected"], &report["verdicts"]), (&json!(false), &json!(1), &json!(0)));
-    oracle(Path::new("/nonexistent"), &list.0).fails_json(4, "/nonexistent");
-}
-
-trait FailsJson {
-    fn fails_json(self, code: i32, message: &str);
-}
-
-impl FailsJson for Outcome {
-    fn fails_json(self, code: i32, message: &str) {
-        let document = self.json();
-        let text = document["error"]["message"].as_str().unwrap_or_default();
-        assert!(self.code == code && text.contains(message), "exit {}: {document}", self.code);
-        assert!(document["error"]["hint"].is_string(), "{document}");
-    }
+    oracle("/nonexistent", list.path()).json_fails(4, "/nonexistent");
 }
 
 fn compiled(expression: &str) -> Compiled {

@@ -255,6 +255,17 @@ impl Outcome {
         self
     }
 
+    /// It must have failed with this exit code, and the last line of stdout is the error as a document, with a hint.
+    #[track_caller]
+    pub fn json_fails(&self, code: i32, message: &str) {
+        let last = self.stdout.lines().last().unwrap_or_else(|| panic!("{}: it says nothing", self.what));
+        let document: Value =
+            serde_json::from_str(last).unwrap_or_else(|error| panic!("{}: {error}: {last}", self.what));
+        assert_eq!((self.code, document["schema"].as_str()), (code, Some("ebmirror.error.v1")), "{document}");
+        assert!(document["error"]["message"].as_str().unwrap().contains(message), "{document}");
+        assert!(document["error"]["hint"].is_string(), "{document}");
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{}: {error}: {}", self.what, self.stdout))
     }

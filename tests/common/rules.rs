@@ -33,10 +33,18 @@ pub fn frames(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn received(rig: &Rig) -> u64 {
+/// The frames that the taps have seen coming in.
+pub fn received(rig: &Rig) -> u64 {
     let stats = rig.stats();
     let rows = stats["interfaces"].as_array().unwrap();
     rows.iter().filter(|row| row["direction"] == "ingress").map(|row| packets(&row["seen"])).sum()
+}
+
+/// What each rule has matched, by ID.
+pub fn matched(rig: &Rig) -> BTreeMap<u64, u64> {
+    let stats = rig.stats();
+    let rules = stats["rules"].as_array().unwrap();
+    rules.iter().map(|rule| (rule["id"].as_u64().unwrap(), packets(&rule["matched"]))).collect()
 }
 
 /// Sends the frames through eth0's tap twice, so that it has seen the flows: what it counts for each rule is what a test of a
@@ -56,13 +64,8 @@ pub fn tap_and_test_agree(rig: &Rig, lines: &[String], frames: &[Vec<u8>]) -> us
         send(&rig.client, "eth0", frames);
     }
     wait_for("the frames", || received(rig) - start >= 2 * frames.len() as u64);
-    let stats = rig.stats();
-    let rows = stats["rules"].as_array().unwrap();
-    let found: BTreeMap<u64, u64> = rows
-        .iter()
-        .map(|row| (row["id"].as_u64().unwrap(), packets(&row["matched"])))
-        .filter(|(_, matched)| *matched > 0)
-        .collect();
+    let mut found = matched(rig);
+    found.retain(|_, matched| *matched > 0);
     assert_eq!(found, expected, "{lines:#?}");
     rig.ebmirror(&["filter", "flush"]).ok();
     expected.len()

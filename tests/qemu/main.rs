@@ -79,7 +79,7 @@ scenarios! {
     gre_over_ipv6_udp: decoders::udp_super_packets_as_sent(Gre, V6);
 
     unpin_leaves_nothing: decoders::unpin_leaves_nothing();
-    rules: filters::the_tap_finds_what_a_test_finds();
+    filters: filters::the_tap_finds_what_a_test_finds();
     sctp: sctp::every_byte_arrives(Card::Veth);
     sctp_without_offloads: sctp::every_byte_arrives(Card::Plain);
     wireguard: wireguard::packets_get_an_ethernet_header();
