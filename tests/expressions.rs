@@ -394,14 +394,7 @@ fn each_test() -> Vec<Test> {
             tests.extend(ports.map(|(first, last)| Test::Port(transport, side, Ports { first, last })));
         }
     }
-    for relation in [
-        Relation::Equal,
-        Relation::NotEqual,
-        Relation::Less,
-        Relation::LessEqual,
-        Relation::Greater,
-        Relation::GreaterEqual,
-    ] {
+    for relation in Relation::ALL {
         tests.extend([0, 64, u32::MAX].map(|number| Test::Length(relation, number)));
         tests.extend(
             [(0xff, 2), (2, 0), (0x12, 2), (0x3f, 0x11), (7, 300)]

@@ -82,9 +82,8 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
 /// The entries of each rule: most of the work, and each rule for itself.
 fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, CompileError> {
     let lower = |rules: &[Rule]| -> Result<Vec<Vec<Entry>>, CompileError> {
-        let one = |rule: &Rule| {
-            entries(&rule.expression, interface).map_err(|error| CompileError { rule: Some(rule.id), error })
-        };
+        let one =
+            |rule: &Rule| entries_of(rule, interface).map_err(|error| CompileError { rule: Some(rule.id), error });
         rules.iter().map(one).collect()
     };
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
@@ -103,13 +102,20 @@ fn lowered(rules: &[Rule], interface: Numbers<'_>) -> Result<Vec<Vec<Entry>>, Co
     })
 }
 
-/// The entries of a rule's expression.
-pub fn entries(text: &str, interface: &dyn Fn(&InterfaceName) -> Option<u32>) -> Result<Vec<Entry>, Error> {
-    if text.is_empty() {
+/// The entries of a rule. Without an expression every frame matches.
+fn entries_of(rule: &Rule, interface: Numbers<'_>) -> Result<Vec<Entry>, Error> {
+    if rule.expression.is_empty() {
         return Ok(vec![Entry::default()]);
     }
-    let expression: Expression = text.parse().map_err(Error::from)?;
-    lower::lower(&expression, interface, ENTRIES_MAX).map_err(|error| not_lowered(&expression, &error))
+    entries(&rule.expression.parse().map_err(Error::from)?, interface)
+}
+
+/// The entries of an expression.
+pub fn entries(
+    expression: &Expression,
+    interface: &dyn Fn(&InterfaceName) -> Option<u32>,
+) -> Result<Vec<Entry>, Error> {
+    lower::lower(expression, interface, ENTRIES_MAX).map_err(|error| not_lowered(expression, &error))
 }
 
 /// What to do about an expression that becomes too many table entries.

@@ -84,14 +84,7 @@ impl Maker<'_> {
     }
 
     fn relation(&mut self) -> Relation {
-        self.random.pick(&[
-            Relation::Equal,
-            Relation::NotEqual,
-            Relation::Less,
-            Relation::LessEqual,
-            Relation::Greater,
-            Relation::GreaterEqual,
-        ])
+        self.random.pick(&Relation::ALL)
     }
 
     fn network(&mut self, side: Side) -> Test {

@@ -57,15 +57,21 @@ impl FromStr for Expression {
 }
 
 impl Parser<'_> {
+    /// Goes past an `and` (true) or an `or` (false). None where neither is.
+    fn takes_and_or(&mut self) -> Option<bool> {
+        let and = match self.kind() {
+            Kind::Symbol("and") => true,
+            Kind::Symbol("or") => false,
+            _ => return None,
+        };
+        self.advance();
+        Some(and)
+    }
+
     /// The rest of an expression: operands with `and` and `or` between them.
     fn rest(&mut self, mut left: Operand) -> Result<Operand, ParseError> {
         loop {
-            let and = match self.kind() {
-                Kind::Symbol("and") => true,
-                Kind::Symbol("or") => false,
-                _ => return Ok(left),
-            };
-            self.advance();
+            let Some(and) = self.takes_and_or() else { return Ok(left) };
             let right = self.operand(left.words, Place::Free)?;
             left = Operand { expression: join(and, left.expression, right.expression), ..right };
         }
@@ -160,12 +166,7 @@ impl Parser<'_> {
             left.form = Form::List;
         }
         loop {
-            let and = match self.kind() {
-                Kind::Symbol("and") => true,
-                Kind::Symbol("or") => false,
-                _ => return Ok(left),
-            };
-            self.advance();
+            let Some(and) = self.takes_and_or() else { return Ok(left) };
             let begin = self.at;
             let right = self.operand(left.words, place)?;
             if right.form == Form::Term {

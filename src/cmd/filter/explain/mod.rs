@@ -46,11 +46,10 @@ impl Serialize for Conditions {
 
 /// Needs no kernel and no privilege. Interfaces need not exist.
 pub fn run(args: &Args) -> Result<Box<dyn Report>> {
-    let text = args.expression.join(" ");
-    let expression: Expression = text.parse().map_err(Error::from)?;
+    let expression: Expression = args.expression.join(" ").parse().map_err(Error::from)?;
     let names = interfaces(&expression);
     let number = |name: &InterfaceName| names.iter().position(|other| *other == name).map(|place| place as u32);
-    let entries = entries(&text, &number)?;
+    let entries = entries(&expression, &number)?;
     let entries: Vec<_> = entries.iter().map(|entry| Conditions(words(entry, &names))).collect();
     Ok(Box::new(Explained { expression: expression.to_string(), count: entries.len(), entries }))
 }
