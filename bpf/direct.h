@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The straight way through the stage, for the copies there are most of: one destination, whose next hop is known, and an IP frame
- * without tag that fits as it is. It does what plan, share, grow and encap would do with such a copy, one after the other, without
+ * without tag that fits as it is, or that exact shall make fragments of. It does what plan, share, grow and encap would do with such a copy, one after the other, without
  * asking what cannot be; everything else is left to them.
  */
 #ifndef EBM_DIRECT_H
@@ -21,21 +21,35 @@ static __always_inline int direct_slot(const struct __sk_buff *skb, __u32 word)
 	return config_slot(word & JOB_ACTIVE, 0, skb->cb[JOB_CB_HASH]);
 }
 
-/* Whether all that plan would ask about copy and peer has its plainest answer. */
-static __always_inline bool direct_may(const struct __sk_buff *skb, const struct ebm_peer *peer,
-				       const struct nexthop *nexthop)
+/* What plan would say of this copy and this peer, as far as all its questions have their plainest answers; else PLAN_LOST. */
+static __always_inline enum plan_way direct_way(struct __sk_buff *skb, const struct ebm_peer *peer,
+						const struct nexthop *nexthop)
 {
-	if (skb->gso_size || skb->vlan_present)
-		return false;
+	if (skb->gso_size || skb->vlan_present || skb->len > PLAN_NETWORK_MAX)
+		return PLAN_LOST;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
-		return false;
+		return PLAN_LOST;
 	if (!nexthop->direct || nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires || nexthop->due)
-		return false;
-	return skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN;
+		return PLAN_LOST;
+	if (skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN)
+		return PLAN_FIXED;
+	/* To be sent in fragments, which wants a finished checksum. */
+	return peer->oversize == EBM_OVERSIZE_FRAGMENT && !plan_is_finished(skb) ? PLAN_EXACT : PLAN_LOST;
+}
+
+/* On to exact. */
+static __always_inline int direct_hand_over(struct __sk_buff *skb, struct scratch *scratch, __u32 slot,
+					    const struct stats_size *size)
+{
+	__u32 word = skb->cb[JOB_CB_WORD];
+	struct encap_job job = { .word = word, .active = word & JOB_ACTIVE, .hash = skb->cb[JOB_CB_HASH], .size = *size };
+
+	exact_hand_over(skb, scratch, &job, 1ULL << (slot & (EBM_LIMIT_PEERS - 1)));
+	return EBM_VERDICT_NEXT;
 }
 
 /* The verdict on the copy, or DIRECT_NOT. */
-static __always_inline int direct_send(struct __sk_buff *skb)
+static __always_inline int direct_send(struct __sk_buff *skb, struct scratch *scratch)
 {
 	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
 	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
@@ -46,6 +60,7 @@ static __always_inline int direct_send(struct __sk_buff *skb)
 	struct ebm_peer_stats *stats;
 	const struct ebm_peer *peer;
 	struct nexthop *nexthop;
+	enum plan_way way;
 	__u64 length;
 
 	if (slot < 0 || data + ETH_HLEN > end)
@@ -53,7 +68,14 @@ static __always_inline int direct_send(struct __sk_buff *skb)
 	peer = peer_get(active, slot);
 	nexthop = nexthop_entry(slot);
 	stats = stats_peer(active, slot);
-	if (!peer || !nexthop || !stats || !direct_may(skb, peer, nexthop))
+	if (!peer || !nexthop || !stats)
+		return DIRECT_NOT;
+	way = direct_way(skb, peer, nexthop);
+	if (way == PLAN_EXACT) {
+		stats_count(&stats->selected, &size);
+		return direct_hand_over(skb, scratch, slot, &size);
+	}
+	if (way == PLAN_LOST)
 		return DIRECT_NOT;
 	length = nexthop->outer.length;
 	/* Two comparisons: see encap_write. */

@@ -103,7 +103,7 @@ int ebm_stage(struct __sk_buff *skb)
 	if (skb->cb[JOB_CB_WORD] & JOB_EMIT)
 		return bpf_redirect_neigh(skb->cb[JOB_CB_HASH], NULL, 0, 0);
 	scratch->stage_copies += 1;
-	verdict = direct_send(skb);
+	verdict = direct_send(skb, scratch);
 	return verdict == DIRECT_NOT ? stage_send(skb) : verdict;
 }
 

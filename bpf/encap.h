@@ -218,9 +218,14 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 		run->todo = run->job.set;
 	else
 		encap_each(skb, run, ENCAP_PLAN);
-	scratch->sharing += 1;
-	bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
-	scratch->sharing -= 1;
+	if (!run->exact && !(run->todo & (run->todo - 1))) {
+		/* One destination at most: nothing to share. */
+		share_next(run);
+	} else {
+		scratch->sharing += 1;
+		bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
+		scratch->sharing -= 1;
+	}
 	if (run->exact) {
 		exact_hand_over(skb, scratch, &run->job, run->exact);
 		return EBM_VERDICT_NEXT;

@@ -76,7 +76,9 @@ __noinline int size_of_frame(struct __sk_buff *skb, struct stats_size *size)
 
 	if (!size)
 		return 0;
-	parse_frame(skb, &key, 0);
+	/* Of a single packet the headers do not matter. */
+	if (skb->gso_size)
+		parse_frame(skb, &key, 0);
 	size_of_key(skb, &key, 0, size);
 	return 0;
 }
