@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use ebmirror::model::{Error, Result};
 use serde_json::{Value, json};
 
+use super::bars::{Bar, Reading};
 use super::lane::{Lane, TAP, Tools, add_vxlan_sender, tool};
 use super::rules::Set;
 use super::statistics::estimate;
@@ -40,7 +41,7 @@ impl Apply {
         let turns = if quick { 3 } else { 11 };
         let others = maps()?;
         let lane = Lane::new(UNDERLAY_MTU)?;
-        lane.mirror(tools, 1)?;
+        lane.mirror(tools, 1, &[])?;
         let ours = || -> Result<BTreeMap<u32, (String, u64)>> {
             let mut all = maps()?;
             all.retain(|id, (name, _)| !others.contains_key(id) && name.starts_with(MAP_PREFIX));
@@ -90,6 +91,15 @@ impl Apply {
             ]);
         }
         table
+    }
+
+    pub fn readings(&self) -> Vec<Reading> {
+        let bars = |row: &Row| {
+            let ratio = row.ebmirror.iter().zip(&row.tc).map(|(ours, theirs)| ours / theirs);
+            let time = estimate(row.ebmirror.iter().copied());
+            [Reading::new(Bar::ApplyTime, row.set, time), Reading::new(Bar::ApplyRatio, row.set, estimate(ratio))]
+        };
+        self.rows.iter().flat_map(bars).collect()
     }
 
     pub fn document(&self) -> Vec<Value> {

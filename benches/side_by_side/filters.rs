@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::Findings;
 use super::apply::Apply;
+use super::bars::{Bar, Reading};
 use super::flow::Mix;
 use super::lane::{Lane, TAP, Tools};
-use super::measure::{Contender, Plan, Series, take_turns};
+use super::measure::{Contender, Plan, Proof, Series, take_turns};
 use super::plot::{Named, Plot, Style, draw};
 use super::program::attach_empty;
 use super::rules::Set;
@@ -18,6 +19,11 @@ use super::table::{Table, cell};
 use super::traffic::{Live, Traffic, Udp};
 
 const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+/// What the bars ask for: all that a quick run has time for.
+const QUICK_SIZES: [usize; 3] = [1, 10, 10_000];
+/// Of the bars: with frames that rules select, and with others.
+const BAR_MANY: usize = 10_000;
+const BAR_FEW: usize = 10;
 const FRAME_BYTES: usize = 60;
 const UNDERLAY_MTU: u32 = 1500;
 /// In the order of a group's contenders, of which there are these three for each size of a set.
@@ -41,6 +47,7 @@ struct Group<'a> {
     kind: Kind,
     traffic: Vec<Box<dyn Traffic + 'a>>,
     series: Vec<Series>,
+    sizes: Vec<usize>,
 }
 
 /// What the frames are.
@@ -82,7 +89,8 @@ impl Kind {
 impl Group<'_> {
     fn new(sets: &[Set], kind: Kind) -> Result<Self> {
         let traffic = sets.iter().map(|set| kind.traffic(set)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { set: sets[0].mix, kind, traffic, series: vec![Series::default(); sets.len() * CONTENDERS] })
+        let sizes = sets.iter().map(|set| set.rules.len()).collect();
+        Ok(Self { set: sets[0].mix, kind, traffic, series: vec![Series::default(); sets.len() * CONTENDERS], sizes })
     }
 
     fn series(&self, size: usize, what: usize) -> &Series {
@@ -94,7 +102,7 @@ impl Group<'_> {
         let mut contenders = Vec::with_capacity(self.series.len());
         for (traffic, lane) in self.traffic.iter().zip(lanes) {
             for (lane, copies) in [(&base[NOTHING], 0), (&base[EMPTY], 0), (lane, copies)] {
-                contenders.push(Contender { lane, traffic: traffic.as_ref(), copies });
+                contenders.push(Contender { lane, traffic: traffic.as_ref(), proof: Proof::Arrived(copies) });
             }
         }
         take_turns(&contenders, plan, round, &mut self.series)
@@ -106,12 +114,26 @@ impl Group<'_> {
             json!({
                 "rules": size, "nothing": nothing, "empty": empty, "ebmirror": rules,
                 "added_to_nothing": rules.added(nothing), "added_to_empty": rules.added(empty),
-                "throughput_of_empty": rules.with(empty, |this, that| that / this),
+                "throughput_of_empty": rules.throughput(empty),
                 "times_one_rule": self.times_one_rule(place),
             })
         };
         json!({ "set": self.set.name(), "traffic": self.kind.name(),
-            "sizes": SIZES.iter().enumerate().map(size).collect::<Vec<_>>() })
+            "sizes": self.sizes.iter().enumerate().map(size).collect::<Vec<_>>() })
+    }
+
+    /// For the bar of its kind.
+    fn reading(&self) -> Option<Reading> {
+        let rules = if matches!(self.kind, Kind::Selected(_)) { BAR_MANY } else { BAR_FEW };
+        let place = self.sizes.iter().position(|size| *size == rules)?;
+        let [empty, ours] = [EMPTY, RULES].map(|what| self.series(place, what));
+        let set = self.set.name();
+        Some(match self.kind {
+            Kind::Selected(Mix::Zipf) => Reading::new(Bar::RulesZipf, set, self.times_one_rule(place)),
+            Kind::Selected(Mix::Uniform) => Reading::new(Bar::RulesUniform, set, self.times_one_rule(place)),
+            Kind::Other(mix) => Reading::new(Bar::OtherFrames, format!("{set}, {}", mix.name()), ours.added(empty)),
+            Kind::Datagrams => Reading::new(Bar::OtherDatagrams, set, ours.throughput(empty)),
+        })
     }
 
     /// What it adds to nothing, as a multiple of what one rule adds in the same round.
@@ -127,10 +149,11 @@ impl Group<'_> {
 /// The whole suite: its tables, and its document.
 pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<Findings> {
     let mixes = if options.quick { &classbench::Mix::ALL[..1] } else { &classbench::Mix::ALL };
+    let sizes: &[usize] = if options.quick { &QUICK_SIZES } else { &SIZES };
     let mut sets = Vec::new();
     for mix in mixes {
         say(&format!("filters: making {} rules", mix.name()));
-        sets.push(SIZES.iter().map(|size| Set::new(*mix, *size, options.flows)).collect::<Result<Vec<_>>>()?);
+        sets.push(sizes.iter().map(|size| Set::new(*mix, *size, options.flows)).collect::<Result<Vec<_>>>()?);
     }
     let mut groups = Vec::new();
     for sets in &sets {
@@ -154,10 +177,12 @@ pub fn run(tools: &Tools, options: Options, say: &dyn Fn(&str)) -> Result<Findin
         .flatten()
         .map(|set| json!({ "set": set.mix.name(), "rules": set.rules.len(), "seed": set.seed }))
         .collect();
+    let mut bars: Vec<Reading> = groups.iter().flatten().filter_map(Group::reading).collect();
+    bars.extend(apply.readings());
     let plots = vec![plot(&groups)?];
     let groups: Vec<Value> = groups.iter().flatten().map(Group::document).collect();
     let document = json!({ "options": options, "seeds": seeds, "costs": groups, "apply": apply.document() });
-    Ok(Findings { tables, plots, document })
+    Ok(Findings { tables, plots, document, bars })
 }
 
 /// One rig: a lane for each set, and two for what they are compared with.
@@ -174,13 +199,13 @@ fn measure(
     let mut lanes = Vec::new();
     for set in sets.iter().flatten() {
         let mut lane = Lane::new(UNDERLAY_MTU)?;
-        lane.mirror(tools, 1)?;
+        lane.mirror(tools, 1, &[])?;
         tools.ebmirror(&lane.host, &["filter", "add", "--file", "-"], &set.file())?;
         lane.sink()?;
         lanes.push(lane);
     }
     for round in 0..options.plan.rounds {
-        for (groups, lanes) in groups.iter_mut().zip(lanes.chunks(SIZES.len())) {
+        for (groups, lanes) in groups.iter_mut().zip(lanes.chunks(sets[0].len())) {
             for group in groups {
                 group.round(&base, lanes, options.plan, rig * options.plan.rounds + round)?;
             }
@@ -195,7 +220,7 @@ fn selected(groups: &[Group<'_>]) -> Table {
         format!("{}: every frame selected, nanoseconds a frame more than with nothing attached", groups[0].set.name()),
         &["rules", "Zipf", "times one rule", "uniform", "times one rule"],
     );
-    for (place, size) in SIZES.iter().enumerate() {
+    for (place, size) in groups[0].sizes.iter().enumerate() {
         let mut row = vec![size.to_string()];
         for group in groups.iter().filter(|group| matches!(group.kind, Kind::Selected(_))) {
             row.push(cell(group.series(place, RULES).added(group.series(place, NOTHING)), 0));
@@ -215,14 +240,14 @@ fn others(groups: &[Group<'_>]) -> Table {
         ),
         &["rules", "Zipf", "uniform", "throughput"],
     );
-    for (place, size) in SIZES.iter().enumerate() {
+    for (place, size) in groups[0].sizes.iter().enumerate() {
         let mut row = vec![size.to_string()];
         for group in groups {
             let (rules, empty) = (group.series(place, RULES), group.series(place, EMPTY));
             match group.kind {
                 Kind::Selected(_) => {}
                 Kind::Other(_) => row.push(cell(rules.added(empty), 0)),
-                Kind::Datagrams => row.push(cell(rules.with(empty, |this, that| that / this), 3)),
+                Kind::Datagrams => row.push(cell(rules.throughput(empty), 3)),
             }
         }
         table.row(row);
@@ -238,10 +263,10 @@ fn plot(groups: &[Vec<Group<'_>>]) -> Result<Plot> {
         .filter_map(|group| {
             let Kind::Selected(mix) = group.kind else { return None };
             let added = |place| group.series(place, RULES).added(group.series(place, NOTHING));
-            Some((format!("{}, {}", group.set.name(), mix.name()), (0..SIZES.len()).map(added).collect()))
+            Some((format!("{}, {}", group.set.name(), mix.name()), (0..group.sizes.len()).map(added).collect()))
         })
         .collect();
-    let labels: Vec<String> = SIZES.iter().map(usize::to_string).collect();
+    let labels: Vec<String> = groups[0][0].sizes.iter().map(usize::to_string).collect();
     let title = "What a mirrored frame costs, by the number of rules";
     draw("filters", Style::Lines, title, ["rules", "nanoseconds a frame"], &labels, &series)
 }

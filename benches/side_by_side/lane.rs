@@ -15,7 +15,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::Value;
 
 use super::program::{Arrived, Attached, Sink};
-use super::userspace::Userspace;
+use super::userspace::{Sending, Userspace};
 
 /// The mirrored interface, on both ends of its cable, and the underlay's end at the collector.
 pub const TAP: &str = "eth0";
@@ -128,15 +128,17 @@ impl Lane {
         Ok(Self { client, host, collector, sink: None, attached: Vec::new(), userspace: None })
     }
 
-    /// ebmirror at the tap, with so many peers at the collector.
-    pub fn mirror(&self, tools: &Tools, peers: u32) -> Result<()> {
+    /// ebmirror at the tap, with so many peers at the collector, all with these options.
+    pub fn mirror(&self, tools: &Tools, peers: u32, options: &[&str]) -> Result<()> {
         tools.ebmirror(&self.host, &["attach", TAP], "")?;
-        for number in 0..peers {
-            let (name, vni) = (format!("ids{number}"), (VNI + number).to_string());
-            let peer = ["peer", "add", &name, "--tunnel", "vxlan", "--remote", COLLECTOR, "--vni", &vni];
-            tools.ebmirror(&self.host, &peer, "")?;
-        }
-        Ok(())
+        (0..peers).try_for_each(|number| self.add_peer(tools, number, COLLECTOR, options))
+    }
+
+    /// One more peer.
+    pub fn add_peer(&self, tools: &Tools, number: u32, remote: &str, options: &[&str]) -> Result<()> {
+        let (name, vni) = (format!("ids{number}"), (VNI + number).to_string());
+        let peer = ["peer", "add", &name, "--tunnel", "vxlan", "--remote", remote, "--vni", &vni];
+        tools.ebmirror(&self.host, &[&peer[..], options].concat(), "").map(|_| ())
     }
 
     /// Keeps a program attached as long as the lane lives.
@@ -145,12 +147,12 @@ impl Lane {
     }
 
     /// Mirrors from user space, on this processor.
-    pub fn mirror_from_userspace(&mut self, cpu: usize) -> Result<()> {
-        self.userspace = Some(Userspace::start(&self.host, cpu)?);
+    pub fn mirror_from_userspace(&mut self, cpu: usize, sending: Sending) -> Result<()> {
+        self.userspace = Some(Userspace::start(&self.host, cpu, sending)?);
         Ok(())
     }
 
-    /// What a mirror in user space has used of its processor.
+    /// What a mirror in user space has used of its processor, with the interrupt work that it caused there.
     pub fn userspace_time(&self) -> Duration {
         self.userspace.as_ref().map_or(Duration::ZERO, Userspace::time)
     }
@@ -173,6 +175,12 @@ impl Lane {
     /// From now on copies end in front of the collector's stack, where they are counted.
     pub fn sink(&mut self) -> Result<()> {
         self.sink = Some(Sink::attach(&self.collector, TAP)?);
+        Ok(())
+    }
+
+    /// From now on they end where the kernel's own VXLAN receiver has decoded them.
+    pub fn sink_decoded(&mut self) -> Result<()> {
+        self.sink = Some(Sink::attach(&self.collector, RECEIVER)?);
         Ok(())
     }
 

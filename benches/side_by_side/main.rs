@@ -6,15 +6,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a harness talks to whoever started it")]
 
 mod apply;
+mod bars;
+mod dead;
 mod filters;
 mod flow;
 mod lane;
+mod latency;
 mod machine;
 mod measure;
 mod mirror;
 mod plot;
 mod program;
 mod rules;
+mod scenario;
 mod schedule;
 mod statistics;
 mod table;
@@ -32,6 +36,7 @@ use ebmirror::lab::sandbox::private_bpffs;
 use ebmirror::model::{Code, Error, Result};
 use serde_json::{Value, json};
 
+use self::bars::Reading;
 use self::lane::Tools;
 use self::machine::Machine;
 use self::measure::Plan;
@@ -125,6 +130,7 @@ fn measure(args: &Args) -> Result<()> {
         if machine.hypervisor { " (virtual)" } else { "" }
     );
     findings.tables.iter().for_each(|table| println!("{table}"));
+    println!("{}", bars::table(&findings.bars));
     if let Some(directory) = &args.plots {
         std::fs::create_dir_all(directory).map_err(|error| Error::io(directory.display(), &error))?;
         for plot in &findings.plots {
@@ -135,6 +141,7 @@ fn measure(args: &Args) -> Result<()> {
         let document = json!({
             "schema": "ebmirror.bench.v1", "machine": machine, "doubts": doubts, "quick": args.quick, "bpf_stats": false,
             "seconds": start.elapsed().as_secs_f64(), "suites": findings.document,
+            "bars": bars::document(&findings.bars),
         });
         let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
         write(path, &text)?;
@@ -152,6 +159,7 @@ struct Findings {
     tables: Vec<Table>,
     plots: Vec<Plot>,
     document: Value,
+    bars: Vec<Reading>,
 }
 
 fn perform(args: &Args) -> Result<Findings> {
@@ -179,6 +187,7 @@ fn perform(args: &Args) -> Result<Findings> {
         };
         all.tables.extend(found.tables);
         all.plots.extend(found.plots);
+        all.bars.extend(found.bars);
         documents.insert(name.into(), found.document);
     }
     Ok(Findings { document: Value::Object(documents), ..all })

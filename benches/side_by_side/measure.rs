@@ -5,7 +5,8 @@ use std::time::Duration;
 use ebmirror::model::Result;
 use serde::Serialize;
 
-use super::lane::Lane;
+use super::dead::Losses;
+use super::lane::{Lane, Tools};
 use super::schedule::order;
 use super::statistics::{Estimate, estimate};
 use super::traffic::Traffic;
@@ -17,8 +18,16 @@ const ATTEMPTS: usize = 3;
 pub struct Contender<'a> {
     pub lane: &'a Lane,
     pub traffic: &'a dyn Traffic,
-    /// How many copies must arrive at the collector for each frame.
-    pub copies: u64,
+    pub proof: Proof<'a>,
+}
+
+/// What must have become of the copies, that a run counts.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// So many of each frame have arrived at the collector.
+    Arrived(u64),
+    /// The books of the lane's mirror say of each frame's that it was lost, and why.
+    Lost(&'a Tools),
 }
 
 /// How to measure.
@@ -71,6 +80,11 @@ impl Series {
         self.with(base, |this, that| this - that)
     }
 
+    /// How many packets a second there were for each of another one.
+    pub fn throughput(&self, other: &Self) -> Option<Estimate> {
+        self.with(other, |this, that| that / this)
+    }
+
     /// How many times as much it added to a base as another one, round by round.
     pub fn added_ratio(&self, base: &Self, other: &Self) -> Option<Estimate> {
         let rounds = self.nanoseconds.iter().zip(&base.nanoseconds).zip(&other.nanoseconds);
@@ -98,12 +112,23 @@ pub fn take_turns(contenders: &[Contender<'_>], plan: Plan, round: usize, series
     Ok(())
 }
 
-/// One run: the time of the traffic, and that of a mirror in user space. `None` when not exactly the copies arrived that should have.
+/// One run: the time of the traffic, and that of a mirror in user space. `None` when not exactly that became of the copies
+/// which should have.
 fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<[Duration; 2]>> {
-    let Contender { lane, traffic, copies } = contender;
-    let (before, userspace) = (lane.arrived()?, lane.userspace_time());
-    let took = traffic.send(lane, plan.cpu, plan.frames)?;
-    let expected = plan.frames as u64 * copies;
-    let arrived = lane.arrived_at_least(before.copies() + expected)?.copies() - before.copies();
-    Ok((arrived == expected).then(|| [took, lane.userspace_time().saturating_sub(userspace)]))
+    let Contender { lane, traffic, proof } = contender;
+    let userspace = lane.userspace_time();
+    let (took, proven) = match proof {
+        Proof::Arrived(copies) => {
+            let before = lane.arrived()?.copies();
+            let took = traffic.send(lane, plan.cpu, plan.frames)?;
+            let expected = plan.frames as u64 * copies;
+            (took, lane.arrived_at_least(before + expected)?.copies() - before == expected)
+        }
+        Proof::Lost(tools) => {
+            let before = Losses::read(tools, lane)?;
+            let took = traffic.send(lane, plan.cpu, plan.frames)?;
+            (took, Losses::read(tools, lane)?.explain(before, plan.frames as u64))
+        }
+    };
+    Ok(proven.then(|| [took, lane.userspace_time().saturating_sub(userspace)]))
 }

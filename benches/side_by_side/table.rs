@@ -9,11 +9,18 @@ use super::statistics::Estimate;
 pub struct Table {
     title: String,
     rows: Vec<Vec<String>>,
+    /// So many of the columns, the first ones, are text: to the left, numbers to the right.
+    text: usize,
 }
 
 impl Table {
     pub fn new(title: impl Into<String>, head: &[&str]) -> Self {
-        Self { title: title.into(), rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
+        Self { title: title.into(), rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()], text: 1 }
+    }
+
+    /// The same with so many columns of text.
+    pub fn with_text(self, columns: usize) -> Self {
+        Self { text: columns, ..self }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
@@ -39,13 +46,12 @@ impl std::fmt::Display for Table {
             let mut line = String::from("|");
             for (column, width) in widths.iter().enumerate() {
                 let cell = row.get(column).map_or("", String::as_str);
-                // Numbers to the right, names to the left.
-                if column == 0 { write!(line, " {cell:<width$} |")? } else { write!(line, " {cell:>width$} |")? }
+                if column < self.text { write!(line, " {cell:<width$} |")? } else { write!(line, " {cell:>width$} |")? }
             }
             writeln!(f, "{line}")?;
             if number == 0 {
                 let rule = |column: usize, width: &usize| {
-                    if column == 0 { "-".repeat(width + 2) } else { "-".repeat(width + 1) + ":" }
+                    if column < self.text { "-".repeat(width + 2) } else { "-".repeat(width + 1) + ":" }
                 };
                 let rules: Vec<String> = widths.iter().enumerate().map(|(column, width)| rule(column, width)).collect();
                 writeln!(f, "|{}|", rules.join("|"))?;
@@ -57,10 +63,15 @@ impl std::fmt::Display for Table {
 
 /// A median and its interval, with so many decimals: `312 (308 to 317)`.
 pub fn cell(estimate: Option<Estimate>, decimals: usize) -> String {
+    cell_or(estimate, decimals, "lost copies")
+}
+
+/// The same, and why there is none.
+pub fn cell_or(estimate: Option<Estimate>, decimals: usize, otherwise: &str) -> String {
     match estimate {
         Some(Estimate { median, low, high, .. }) => {
             format!("{median:.decimals$} ({low:.decimals$} to {high:.decimals$})")
         }
-        None => "lost copies".to_owned(),
+        None => otherwise.to_owned(),
     }
 }

@@ -7,8 +7,9 @@ use ebmirror::lab::sandbox::die_with_parent;
 use ebmirror::model::{Code, Error, Result};
 use serde_json::{Value, json};
 
+use super::bars::{Bar, Reading};
 use super::lane::{HOST, Lane, TAP, tool};
-use super::mirror::Scenario;
+use super::scenario::Scenario::{self, Ebmirror, Mirred, Nothing, Wire};
 use super::schedule::order;
 use super::statistics::{Estimate, estimate};
 use super::table::{Table, cell};
@@ -27,76 +28,145 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where iperf3 puts its buffers: the sandbox's directory for such things is too small.
 const BUFFERS: &str = "/dev/shm";
 
-/// A mirror in user space is none of them: a super-packet fits into no datagram.
-const SCENARIOS: [Scenario; 4] = [Scenario::Nothing, Scenario::Clone, Scenario::Ebmirror, Scenario::Mirred];
+/// A way to the collectors, and who takes turns on it. A mirror in user space is none of them: a super-packet fits into no
+/// datagram.
+pub struct Underlay {
+    pub name: &'static str,
+    pub plain_nic: bool,
+    pub mtu: u32,
+    /// The collector's own stack decodes the copies, on the processors that carry the stream.
+    pub decoded: bool,
+    pub scenarios: &'static [Scenario],
+}
 
-/// How the underlay behaves.
-const UNDERLAYS: [&str; 2] = ["offloads on", "plain NIC"];
+/// As cables and cards come: the tunnel's headers do not fit.
+const OFFLOADS: Underlay = Underlay {
+    name: "offloads on",
+    plain_nic: false,
+    mtu: 1500,
+    decoded: false,
+    scenarios: &[Nothing, Scenario::Clone, Ebmirror, Mirred],
+};
+/// The kernel cuts super-packets and finishes checksums in front of the card.
+const PLAIN_NIC: Underlay = Underlay {
+    name: "plain NIC",
+    plain_nic: true,
+    scenarios: &[Nothing, Scenario::Clone, Ebmirror, Mirred, Wire],
+    ..OFFLOADS
+};
+/// With room for the tunnel's headers, which spares the others the fragments.
+const JUMBO: Underlay = Underlay { name: "offloads on, MTU 9000", mtu: 9000, scenarios: COMPARED, ..OFFLOADS };
+/// What a collector on the same machine would take.
+const DECODED: Underlay =
+    Underlay { name: "offloads on, collector decodes", decoded: true, scenarios: COMPARED, ..OFFLOADS };
+const COMPARED: &[Scenario] = &[Nothing, Ebmirror, Mirred];
 
-/// Gbit/s of each scenario with each underlay, a number a round.
+/// All of them; or those that bars are about, and who is compared there.
+pub fn underlays(quick: bool) -> Vec<Underlay> {
+    if quick {
+        let offloads = Underlay { scenarios: COMPARED, ..OFFLOADS };
+        vec![offloads, Underlay { scenarios: &[Nothing, Ebmirror, Mirred, Wire], ..PLAIN_NIC }]
+    } else {
+        vec![OFFLOADS, PLAIN_NIC, JUMBO, DECODED]
+    }
+}
+
+/// Who is in the table and the plot, in this order.
+pub const SHOWN: [Scenario; 5] = [Nothing, Scenario::Clone, Ebmirror, Wire, Mirred];
+
+/// Gbit/s of each scenario of an underlay, a number a round.
 pub struct Streams {
-    rates: Vec<Vec<Vec<f64>>>,
+    underlay: Underlay,
+    rates: Vec<Vec<f64>>,
     discarded: usize,
 }
 
 impl Streams {
-    pub fn new() -> Self {
-        Self { rates: vec![vec![Vec::new(); SCENARIOS.len()]; UNDERLAYS.len()], discarded: 0 }
+    pub fn new(underlay: Underlay) -> Self {
+        Self { rates: vec![Vec::new(); underlay.scenarios.len()], underlay, discarded: 0 }
     }
 
-    /// Some rounds over these lanes, by underlay and scenario.
-    pub fn measure(&mut self, lanes: &[&Vec<Lane>], quick: bool, rig: usize) -> Result<()> {
-        let (rounds, seconds) = if quick { (2, 1) } else { (10, 2) };
-        for round in 0..rounds {
-            for (underlay, lanes) in lanes.iter().enumerate() {
-                for place in order(SCENARIOS.len(), rig * rounds + round) {
-                    let mut rate = f64::NAN;
-                    for _ in 0..ATTEMPTS {
-                        if let Some(found) = stream(&lanes[place], SCENARIOS[place], seconds)? {
-                            rate = found;
-                            break;
-                        }
-                        self.discarded += 1;
-                    }
-                    self.rates[underlay][place].push(rate);
+    pub fn underlay(&self) -> &Underlay {
+        &self.underlay
+    }
+
+    /// A turn of each, over these lanes.
+    pub fn round(&mut self, lanes: &[Lane], seconds: u32, round: usize) -> Result<()> {
+        for place in order(self.underlay.scenarios.len(), round) {
+            let mut rate = f64::NAN;
+            for _ in 0..ATTEMPTS {
+                if let Some(found) = stream(&lanes[place], &self.underlay, self.underlay.scenarios[place], seconds)? {
+                    rate = found;
+                    break;
                 }
+                self.discarded += 1;
             }
+            self.rates[place].push(rate);
         }
         Ok(())
     }
 
-    pub fn tables(&self) -> Vec<Table> {
+    fn rates(&self, scenario: Scenario) -> Option<&Vec<f64>> {
+        let place = self.underlay.scenarios.iter().position(|other| *other == scenario)?;
+        self.rates.get(place)
+    }
+
+    /// Of a scenario that took part.
+    pub fn rate(&self, scenario: Scenario) -> Option<Estimate> {
+        estimate(self.rates(scenario)?.iter().copied())
+    }
+
+    /// How many times as fast, where both were measured.
+    fn ratio(&self, these: Scenario, those: Scenario) -> Option<Option<Estimate>> {
+        let (these, those) = (self.rates(these)?, self.rates(those)?);
+        Some(estimate(these.iter().zip(those).map(|(this, that)| this / that)))
+    }
+
+    pub fn readings(&self) -> Vec<Reading> {
+        let bars: &[(Bar, Scenario, Scenario)] = match &self.underlay {
+            Underlay { plain_nic: false, mtu: 1500, decoded: false, .. } => {
+                &[(Bar::StreamNothing, Ebmirror, Nothing), (Bar::StreamMirred, Ebmirror, Mirred)]
+            }
+            Underlay { plain_nic: true, .. } => {
+                &[(Bar::StreamPlainNic, Ebmirror, Mirred), (Bar::StreamWire, Wire, Mirred)]
+            }
+            Underlay { .. } => &[],
+        };
+        bars.iter()
+            .filter_map(|(bar, these, those)| Some(Reading::new(*bar, "", self.ratio(*these, *those)?)))
+            .collect()
+    }
+
+    pub fn table(all: &[Self]) -> Table {
         let mut table = Table::new(
             "One TCP stream, Gbit/s (median, 95 % interval)",
-            &["underlay", "A", "B", "C", "D", "C / A", "C / D"],
+            &["underlay", "A", "B", "C", "C wire", "D", "C / A", "C / D", "C wire / D"],
         );
-        for (name, rates) in UNDERLAYS.iter().zip(&self.rates) {
-            let mut row = vec![(*name).to_owned()];
-            row.extend(rates.iter().map(|rates| cell(estimate(rates.iter().copied()), 1)));
-            row.push(cell(ratio(&rates[2], &rates[0]), 2));
-            row.push(cell(ratio(&rates[2], &rates[3]), 2));
+        for streams in all {
+            let mut row = vec![streams.underlay.name.to_owned()];
+            for scenario in SHOWN {
+                let rates = streams.rates(scenario);
+                row.push(rates.map_or(String::new(), |rates| cell(estimate(rates.iter().copied()), 1)));
+            }
+            for (these, those) in [(Ebmirror, Nothing), (Ebmirror, Mirred), (Wire, Mirred)] {
+                row.push(streams.ratio(these, those).map_or(String::new(), |ratio| cell(ratio, 2)));
+            }
             table.row(row);
         }
-        vec![table]
+        table
     }
 
     pub fn document(&self) -> Value {
-        let underlay = |(name, rates): (&&str, &Vec<Vec<f64>>)| {
-            let rows = SCENARIOS.into_iter().zip(rates).map(|(scenario, rates)| {
-                json!({ "scenario": scenario, "gbit": estimate(rates.iter().copied()), "runs": rates })
-            });
-            json!({ "underlay": name, "scenarios": rows.collect::<Vec<_>>() })
-        };
-        json!({ "discarded": self.discarded, "underlays": UNDERLAYS.iter().zip(&self.rates).map(underlay).collect::<Vec<_>>() })
+        let rows = self.underlay.scenarios.iter().zip(&self.rates).map(
+            |(scenario, rates)| json!({ "scenario": scenario, "gbit": estimate(rates.iter().copied()), "runs": rates }),
+        );
+        json!({ "underlay": self.underlay.name, "mtu": self.underlay.mtu, "decoded": self.underlay.decoded, "discarded": self.discarded,
+            "scenarios": rows.collect::<Vec<_>>() })
     }
 }
 
-fn ratio(these: &[f64], those: &[f64]) -> Option<Estimate> {
-    estimate(these.iter().zip(those).map(|(this, that)| this / that))
-}
-
 /// Gbit/s of a stream from client to host; `None` when a part of it did not arrive at the collector.
-fn stream(lane: &Lane, scenario: Scenario, seconds: u32) -> Result<Option<f64>> {
+fn stream(lane: &Lane, underlay: &Underlay, scenario: Scenario, seconds: u32) -> Result<Option<f64>> {
     let server = Server::start(lane)?;
     let (device, arrived) = (lane.host.link(TAP)?, lane.arrived()?);
     let before = received_bytes(lane)?;
@@ -113,11 +183,12 @@ fn stream(lane: &Lane, scenario: Scenario, seconds: u32) -> Result<Option<f64>> 
         (received_bytes(lane)? - before).saturating_sub(packets * STREAM_HEADERS)
     };
     let copied = {
-        let headers = STREAM_HEADERS + if scenario == Scenario::Clone { 0 } else { TUNNEL_HEADERS };
+        let tunnelled = scenario != Scenario::Clone && !underlay.decoded;
+        let headers = STREAM_HEADERS + if tunnelled { TUNNEL_HEADERS } else { 0 };
         let arrived = lane.arrived()? - arrived;
         arrived.bytes.saturating_sub(arrived.copies() * headers + arrived.fragments * FRAGMENT_HEADERS)
     };
-    let whole = scenario == Scenario::Nothing || copied as f64 >= original as f64 * (1.0 - TOLERANCE);
+    let whole = scenario == Nothing || copied as f64 >= original as f64 * (1.0 - TOLERANCE);
     Ok(whole.then_some(rate / 1e9))
 }
 

@@ -113,12 +113,13 @@ impl Traffic for Live {
 }
 
 /// The kernel's thread for the interrupt work of a processor that does not get done in passing.
-struct Softirqs {
+pub struct Softirqs {
     statistics: Option<PathBuf>,
 }
 
 impl Softirqs {
-    fn of(cpu: usize) -> Self {
+    /// That of a processor.
+    pub fn of(cpu: usize) -> Self {
         let name = format!("ksoftirqd/{cpu}\n");
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
         let mut threads =
@@ -127,7 +128,7 @@ impl Softirqs {
     }
 
     /// How long it has run; nothing where the kernel does not say.
-    fn time(&self) -> Duration {
+    pub fn time(&self) -> Duration {
         self.statistics.as_deref().map_or(Duration::ZERO, thread_time)
     }
 }

@@ -1,5 +1,5 @@
-//! A mirror in user space, as well as one can be written: a ring that the kernel shares (TPACKET_V3), and `sendmmsg` of
-//! what stands in it, without a copy in between, on a processor of its own.
+//! A mirror in user space: a ring that the kernel shares (TPACKET_V3), and a datagram for each frame that stands in it,
+//! without a copy in between, on a processor of its own. A system call a datagram, or one for many.
 
 use std::ffi::c_void;
 use std::io;
@@ -16,7 +16,7 @@ use ebmirror::model::{Error, Result};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::lane::{COLLECTOR, TAP, VNI, VXLAN_PORT};
-use super::traffic::{pin, thread_time};
+use super::traffic::{Softirqs, pin, thread_time};
 
 /// Together they hold a whole run of small frames: what the mirror does not do at once it does afterwards.
 const BLOCKS: usize = 256;
@@ -30,16 +30,26 @@ const BATCH: usize = 64;
 const FRAME_BYTES: usize = 2048;
 const SEND_BUFFER_BYTES: usize = 8 << 20;
 
+/// How it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// A system call a frame, as programs do.
+    One,
+    /// `sendmmsg`, many frames a call.
+    Many,
+}
+
 /// It runs as long as this lives.
 pub struct Userspace {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     statistics: PathBuf,
+    softirqs: Softirqs,
 }
 
 impl Userspace {
     /// On a host, at its tap, on this processor.
-    pub fn start(host: &Host, cpu: usize) -> Result<Self> {
+    pub fn start(host: &Host, cpu: usize, sending: Sending) -> Result<Self> {
         let (ring, socket) = host.attempt("opening a ring", || Ok((Ring::open()?, open_sender()?)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let number = Arc::new(AtomicU32::new(0));
@@ -47,7 +57,7 @@ impl Userspace {
         let work = move || {
             shared.store(nix::unistd::gettid().as_raw() as u32, Ordering::Release);
             // Where it cannot be pinned or cannot send, copies are missing, and nothing is counted.
-            let _ = pin(cpu).and_then(|()| ring.mirror(&socket, &told));
+            let _ = pin(cpu).and_then(|()| ring.mirror(&socket, sending, &told));
         };
         let thread = std::thread::Builder::new().name("mirror".into()).spawn(work);
         let thread = thread.map_err(|error| Error::io("start a thread", &error))?;
@@ -55,14 +65,15 @@ impl Userspace {
             std::thread::yield_now();
         }
         let statistics = format!("/proc/self/task/{}/schedstat", number.load(Ordering::Acquire)).into();
-        Ok(Self { stop, thread: Some(thread), statistics })
+        Ok(Self { stop, thread: Some(thread), statistics, softirqs: Softirqs::of(cpu) })
     }
 
     /// What its thread has used of its processor, once it has nothing to do: the kernel books the time of a thread that
-    /// runs with the next tick.
+    /// runs with the next tick. What it sends is delivered by soft interrupts, which run on its account or, where they
+    /// become too much, on that of the kernel's thread for them.
     pub fn time(&self) -> Duration {
         std::thread::sleep(TICK);
-        thread_time(&self.statistics)
+        thread_time(&self.statistics) + self.softirqs.time()
     }
 }
 
@@ -145,7 +156,7 @@ impl Ring {
     }
 
     /// Sends all that comes, behind a VXLAN header, until it is told to stop.
-    fn mirror(&self, socket: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
+    fn mirror(&self, socket: &UdpSocket, sending: Sending, stop: &AtomicBool) -> io::Result<()> {
         let mut header = [0x08, 0, 0, 0, 0, 0, 0, 0];
         header[4..7].copy_from_slice(&VNI.to_be_bytes()[1..]);
         let mut number = 0;
@@ -161,7 +172,12 @@ impl Ring {
                 continue;
             }
             // SAFETY: the block is ours until its status is given back.
-            unsafe { send(block, &header, socket) }?;
+            unsafe {
+                match sending {
+                    Sending::One => send_each(block, &header, socket),
+                    Sending::Many => send_many(block, &header, socket),
+                }
+            }?;
             status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
             number = (number + 1) % BLOCKS;
         }
@@ -169,11 +185,36 @@ impl Ring {
     }
 }
 
-/// Sends the frames of a block.
+/// Sends the frames of a block, one a call: the header is written into the room in front of the frame, and nothing is copied.
 ///
 /// # Safety
 /// The block is mapped, and the kernel has handed it over.
-unsafe fn send(block: *mut libc::tpacket_block_desc, header: &[u8; 8], socket: &UdpSocket) -> io::Result<()> {
+unsafe fn send_each(block: *mut libc::tpacket_block_desc, header: &[u8; 8], socket: &UdpSocket) -> io::Result<()> {
+    // SAFETY: the caller's promise.
+    let (count, first) = unsafe { ((*block).hdr.bh1.num_pkts, (*block).hdr.bh1.offset_to_first_pkt) };
+    // SAFETY: the kernel's offset lies in the block.
+    let mut packet = unsafe { block.cast::<u8>().add(first as usize).cast::<libc::tpacket3_hdr>() };
+    for _ in 0..count {
+        // SAFETY: the block holds so many packets, each of which tells where its bytes and the next one begin. In front of
+        // the bytes there is the address of where they came from, which nobody needs: longer than the header.
+        let (datagram, next) = unsafe {
+            let frame = packet.cast::<u8>().byte_add(usize::from((*packet).tp_mac));
+            let start = frame.byte_sub(header.len());
+            std::ptr::copy_nonoverlapping(header.as_ptr(), start, header.len());
+            let length = header.len() + (*packet).tp_snaplen as usize;
+            (std::slice::from_raw_parts(start, length), packet.byte_add((*packet).tp_next_offset as usize))
+        };
+        socket.send(datagram)?;
+        packet = next;
+    }
+    Ok(())
+}
+
+/// Sends the frames of a block, many a call.
+///
+/// # Safety
+/// The block is mapped, and the kernel has handed it over.
+unsafe fn send_many(block: *mut libc::tpacket_block_desc, header: &[u8; 8], socket: &UdpSocket) -> io::Result<()> {
     // SAFETY: the caller's promise.
     let (count, first) = unsafe { ((*block).hdr.bh1.num_pkts, (*block).hdr.bh1.offset_to_first_pkt) };
     // SAFETY: all-zero bytes are a valid value of these plain C structures.
