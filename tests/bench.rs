@@ -1,20 +1,25 @@
-//! The parts of `make bench` that compute: orders, medians and frames. What it measures is asserted nowhere.
+//! The parts of `make bench` that compute: orders, medians, frames and bars. What it measures is asserted nowhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 #![allow(dead_code, reason = "the harness uses the rest")]
 
+#[path = "../benches/side_by_side/bars.rs"]
+mod bars;
 #[path = "../benches/side_by_side/flow.rs"]
 mod flow;
 #[path = "../benches/side_by_side/schedule.rs"]
 mod schedule;
 #[path = "../benches/side_by_side/statistics.rs"]
 mod statistics;
+#[path = "../benches/side_by_side/table.rs"]
+mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ebmirror::lab::checksum::checksum;
 use ebmirror::lab::random::Random;
 
+use self::bars::{Bar, Reading, Side};
 use self::flow::{Mix, ROW_BYTES, ROW_START, ROWS, frame, row, strangers};
 use self::schedule::order;
 use self::statistics::{CONFIDENCE, estimate};
@@ -83,4 +88,54 @@ fn few_numbers_say_how_unsure_they_are() {
 #[test]
 fn what_is_no_number_does_not_count() {
     assert_eq!(estimate([f64::NAN, 2.0, 4.0, f64::INFINITY]).unwrap().median, 3.0);
+}
+
+#[test]
+fn every_bar_is_there_and_every_aim_is_beyond_its_bar() {
+    let numbers: HashSet<u32> = Bar::ALL.iter().map(|bar| bar.definition().number).collect();
+    assert_eq!(numbers, (1..=16).collect());
+    for bar in Bar::ALL {
+        let definition = bar.definition();
+        let beyond = match definition.side {
+            Side::AtMost => definition.aim < definition.bar,
+            Side::AtLeast => definition.aim > definition.bar,
+        };
+        assert!(beyond, "{bar:?}: {definition:?}");
+    }
+}
+
+#[test]
+fn the_median_meets_a_bar_on_its_side() {
+    let met = |bar, value| Reading::new(bar, "", estimate([value])).met();
+    // At most 0.75, better 0.60.
+    assert_eq!(met(Bar::LiveMirred, 0.76), [false, false]);
+    assert_eq!(met(Bar::LiveMirred, 0.75), [true, false]);
+    assert_eq!(met(Bar::LiveMirred, 0.60), [true, true]);
+    // At least 3, better 3.5.
+    assert_eq!(met(Bar::StreamMirred, 2.9), [false, false]);
+    assert_eq!(met(Bar::StreamMirred, 3.0), [true, false]);
+    assert_eq!(met(Bar::StreamMirred, 3.6), [true, true]);
+    assert_eq!(Reading::new(Bar::StreamMirred, "", None).met(), [false, false], "no run counted");
+}
+
+#[test]
+fn the_table_of_bars_says_what_was_not_measured() {
+    let readings = [
+        Reading::new(Bar::FramesMirred, "one", estimate([0.5])),
+        Reading::new(Bar::FramesMirred, "other", estimate([0.7])),
+        Reading::new(Bar::Fragments, "", None),
+    ];
+    let text = bars::table(&readings).to_string();
+    let row = |what: &str| text.lines().filter(|line| line.contains(what)).collect::<Vec<_>>();
+    assert_eq!(row("not in this run").len(), Bar::ALL.len() - 2, "{text}");
+    assert_eq!(row("sender: one").len(), 1, "{text}");
+    assert!(row("sender: one")[0].contains("| 0.50 (0.50 to 0.50) |     yes |     yes |"), "{text}");
+    assert!(row("sender: other")[0].contains("| 0.70 (0.70 to 0.70) |     yes |      no |"), "{text}");
+    assert!(row("two fragments")[0].contains(" lost copies |      no |      no |"), "{text}");
+    let document = bars::document(&readings);
+    assert_eq!(document.len(), Bar::ALL.len());
+    assert_eq!(document[2]["readings"][1]["met"], true);
+    assert_eq!(document[2]["readings"][1]["aim_met"], false);
+    assert_eq!(document[7]["readings"][0]["measured"], serde_json::Value::Null);
+    assert_eq!(document[0]["readings"], serde_json::json!([]));
 }
