@@ -72,7 +72,9 @@ fn fill(
 ) -> Drawn {
     area.fill(&WHITE)?;
     let all = || series.iter().flat_map(|(_, values)| values.iter().flatten());
-    let top = all().map(|value| value.high).fold(1.0, f64::max) * 1.15;
+    // Bars stand everywhere: the names are written above them.
+    let room = if style == Style::Bars { 1.5 } else { 1.15 };
+    let top = all().map(|value| value.high).fold(1.0, f64::max) * room;
     let bottom = all().map(|value| value.low).fold(0.0, f64::min) * 1.15;
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 18))
@@ -96,9 +98,10 @@ fn fill(
         .y_label_formatter(&|value| format!("{value:.0}"))
         .label_style((FONT, 13))
         .draw()?;
-    for (number, (name, values)) in series.iter().enumerate() {
+    let measured = |(_, values): &&Named| values.iter().any(Option::is_some);
+    for (number, (name, values)) in series.iter().filter(measured).enumerate() {
         let color = COLORS[number % COLORS.len()];
-        let width = 0.8 / series.len() as f64;
+        let width = 0.8 / series.iter().filter(measured).count() as f64;
         let shift = match style {
             Style::Lines => 0.5,
             Style::Bars => 0.1 + (number as f64 + 0.5) * width,
