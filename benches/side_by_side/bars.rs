@@ -102,7 +102,7 @@ impl Bar {
             ),
             Self::RulesZipf => (11, "10,000 rules, Zipf", "added / with one rule", AtMost, [1.3, 1.1], 2),
             Self::RulesUniform => (11, "10,000 rules, uniform", "added / with one rule", AtMost, [1.8, 1.35], 2),
-            Self::Userspace => (12, "XDP live frames, 60 bytes", "CPU a copy C / E", AtMost, [0.25, 0.12], 2),
+            Self::Userspace => (12, "processor time of a copy", "C / E", AtMost, [0.25, 0.12], 2),
             Self::Dead => (13, "dead collector", "pps / healthy", AtLeast, [0.97, 1.0], 3),
             Self::RoundTripMedian => (14, "request and response, 64 bytes", "p50 C / A", AtMost, [1.06, 1.03], 3),
             Self::RoundTripTail => (14, "request and response, 64 bytes", "p99 C / A", AtMost, [1.15, 1.06], 3),

@@ -65,7 +65,7 @@ impl Workload {
                 Bar::Userspace => ebmirror.added_ratio(nothing, &userspace.with_userspace()),
                 _ => ebmirror.added_ratio(nothing, mirred),
             };
-            let on = if *bar == Bar::FramesMirred { self.name } else { "" };
+            let on = if matches!(bar, Bar::FramesMirred | Bar::Userspace) { self.name } else { "" };
             Reading::new(*bar, on, value)
         };
         self.bars.iter().map(reading).collect()
@@ -91,7 +91,7 @@ fn workloads(scenarios: &[Scenario], quick: bool, random: &mut Random) -> Result
     ];
     if !quick {
         all.extend([
-            ("XDP live frames, 1,400 bytes", &[][..], live(1400, random)?),
+            ("XDP live frames, 1,400 bytes", &[Bar::Userspace][..], live(1400, random)?),
             ("packet socket, ingress, 1,400 bytes", frames, packet(1400, ingress)),
             ("packet socket, egress, 60 bytes", frames, packet(60, egress)),
             ("UDP, ingress, 60 bytes", frames, udp(60, ingress)),
