@@ -42,7 +42,7 @@ oracle: build
 	$(SUDO) target/release/ebmirror oracle -- "$(PCAPS)" "$(EXPRESSIONS)"
 
 # ebmirror beside what else could do its work. The machine should have nothing else to do. BENCH_FLAGS="--help" lists what can be
-# asked for; --quick takes less than two minutes.
+# asked for; --quick takes less than two minutes, --plots docs/performance draws what the document shows.
 bench: install-bench-needs
 	$(CARGO) bench --locked --no-run --bench side_by_side
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) bench --locked --quiet --bench side_by_side -- $(BENCH_FLAGS)
