@@ -114,7 +114,7 @@ pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&st
     let mut dead = Dead::new(&mut random)?;
     let mut round_trips = RoundTrips::new();
     let mut streams: Vec<Streams> = tcp::underlays(quick).into_iter().map(Streams::new).collect();
-    let (stream_rounds, seconds, trips) = if quick { (3, 1, 3_000) } else { (10, 2, 20_000) };
+    let (stream_rounds, seconds, trips) = if quick { (6, 1, 4_000) } else { (10, 2, 20_000) };
     let stream_rounds = plan.rounds.min(stream_rounds);
     let plain = Setup { cpu: plan.cpu, plain_nic: false, underlay_mtu: UNDERLAY_MTU, decoded: false, peers: 1 };
     for rig in 0..rigs {
