@@ -51,7 +51,7 @@ __noinline int rules_flow(struct __sk_buff *skb, const struct flow *flow, __u32 
 
 	if (!flow || !config || !key || !from)
 		return EBM_NODE_NONE;
-	cache_narrow(skb, flow, config->uses, direction, ifindex, &from->narrow);
+	cache_narrow(skb, flow, config->uses, direction & EBM_DIRECTION_BOTH, ifindex, &from->narrow);
 	if (!cache_wide(skb, flow, config->uses, from))
 		return EBM_NODE_NONE;
 	if (cache_is_wide(flow, config->uses)) {
@@ -59,7 +59,7 @@ __noinline int rules_flow(struct __sk_buff *skb, const struct flow *flow, __u32 
 		if (slot && cache_is_wide_flow(slot, from, config->stamp))
 			return slot->rank;
 	}
-	cache_words(from, flow->six, key);
+	cache_words(from, key);
 	rank = tables_rank(config, active);
 	if (slot) {
 		cache_put_wide(slot, from, config->stamp, rank);

@@ -57,6 +57,7 @@ static __always_inline long tables_stride(struct tables_walk *walk, __u32 mask)
 {
 	for (int i = 0; i < TABLES_STRIDE; i++) {
 		const struct ebm_node *node;
+		__u64 outside;
 		__u32 value;
 
 		if (walk->at & EBM_NODE_END) {
@@ -67,7 +68,11 @@ static __always_inline long tables_stride(struct tables_walk *walk, __u32 mask)
 		node = &walk->nodes[walk->at & mask];
 		value = walk->key->word[node->yes >> EBM_NODE_WORD_SHIFT];
 		value <<= node->no >> EBM_NODE_LEFT_SHIFT & 31;
-		walk->at = (value - node->low <= node->span ? node->yes : node->no) & (EBM_NODE_END | EBM_NODE_TARGET);
+		value -= node->low;
+		/* All ones where it is out of the range. No branch: of traffic of many flows no processor guesses it. */
+		outside = (__s64)((__u64)node->span - value) >> 63;
+		barrier_var(outside);
+		walk->at = (node->yes ^ ((node->yes ^ node->no) & outside)) & (EBM_NODE_END | EBM_NODE_TARGET);
 	}
 	return 0;
 }

@@ -57,12 +57,17 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	return false;
 }
 
+static __always_inline __u32 tap_direction(enum ebm_direction direction)
+{
+	return direction == EBM_DIRECTION_EGRESS ? JOB_EGRESS : 0;
+}
+
 /* What the stage wants to know of the original: JOB_* bits. */
 static __always_inline __u32 tap_word(const struct __sk_buff *skb, const struct parse_key *key, bool tunnel,
 				      enum ebm_direction direction)
 {
 	bool ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
-	__u32 word = direction == EBM_DIRECTION_EGRESS ? JOB_EGRESS : 0;
+	__u32 word = tap_direction(direction);
 
 	/* Of the super-packets bpf_skb_adjust_room takes TCP, without a tag in the payload. */
 	if (key->protocol == IPPROTO_TCP)
@@ -75,19 +80,21 @@ static __always_inline __u32 tap_word(const struct __sk_buff *skb, const struct 
 	return word;
 }
 
-/*
- * Whether the kernel may have encapsulated this packet: it does in these protocols. Of UDP what looks like VXLAN (with its
- * extensions), GENEVE, or IP behind the header (bareudp, FOU).
- */
-static __always_inline bool tap_is_tunnel(const struct parse_key *key, const __u8 *payload)
+/* Whether the kernel may have put this behind a UDP header: VXLAN (with its extensions), GENEVE, or IP (bareudp, FOU). Of other
+ * packets than UDP there is no payload here, but zeros. */
+static __always_inline bool tap_is_tunnelled(const __u8 *payload)
 {
 	__u16 type = peel_payload_type(payload);
 
-	if (key->protocol == IPPROTO_GRE || key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6)
-		return true;
-	/* Of other packets than UDP there is no payload here, but zeros. */
 	return payload[0] & VXLAN_FLAG_VNI || type == ETH_P_TEB || type == ETH_P_IP || type == ETH_P_IPV6 ||
 	       payload[0] == 0x45 || payload[0] >> 4 == 6;
+}
+
+/* Whether the kernel may have encapsulated this packet: it does in these protocols. */
+static __always_inline bool tap_is_tunnel(const struct parse_key *key, const __u8 *payload)
+{
+	return key->protocol == IPPROTO_GRE || key->protocol == IPPROTO_IPIP || key->protocol == IPPROTO_IPV6 ||
+	       tap_is_tunnelled(payload);
 }
 
 /* It was a super-packet of other packets than it said. */
@@ -184,11 +191,12 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	__builtin_memset(&key, 0, sizeof(key));
 	if (flow.known) {
 		flow_key(skb, &flow, &key);
+		may_be_own = config->peer_count && flow_is_tunnel(&flow);
 	} else {
 		parse_frame(skb, &key, layer3);
 		peel_payload(skb, &key, payload);
+		may_be_own = own_may_be(&key, config, payload);
 	}
-	may_be_own = own_may_be(&key, config, payload);
 	size_of_key(skb, &key, layer3 ? ETH_HLEN : 0, &size);
 	stats_count(&stats->seen, &size);
 	if (skb->mark == control->mark || (may_be_own && own_copy(skb, active, layer3))) {
@@ -209,7 +217,11 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	if (choice.rule)
 		stats_matched(active, choice.rule->counter, &size);
 	stats_count(&stats->selected, &size);
-	word = active | tap_word(skb, &key, tap_is_tunnel(&key, payload), direction);
+	if (flow.known && !skb->gso_size)
+		word = tap_direction(direction) | (tap_is_tunnelled(payload) ? JOB_TUNNEL : 0);
+	else
+		word = tap_word(skb, &key, tap_is_tunnel(&key, payload), direction);
+	word |= active;
 	if (tap_clone(skb, control, iface, word, choice.number, &key, &size, &corrected)) {
 		if (corrected)
 			tap_correct(stats, choice.rule, active, corrected);
