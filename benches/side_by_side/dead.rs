@@ -126,8 +126,13 @@ impl Dead {
     pub fn round(&mut self, tools: &Tools, healthy: &Lane, dead: &[Lane], plan: Plan, round: usize) -> Result<()> {
         for workload in &mut self.workloads {
             let traffic = workload.traffic.as_ref();
-            let mut contenders = vec![Contender { lane: healthy, traffic, proof: Proof::Arrived(1) }];
-            contenders.extend(dead.iter().map(|lane| Contender { lane, traffic, proof: Proof::Lost(tools) }));
+            let mut contenders = vec![Contender { lane: healthy, traffic, proof: Proof::Arrived(1), prepare: None }];
+            contenders.extend(dead.iter().map(|lane| Contender {
+                lane,
+                traffic,
+                proof: Proof::Lost(tools),
+                prepare: None,
+            }));
             take_turns(&contenders, plan, round, &mut workload.series)?;
         }
         Ok(())

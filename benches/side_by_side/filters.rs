@@ -1,5 +1,7 @@
 //! What rules cost: sets of one to ten thousand, for frames that they select and frames that they do not.
 
+use std::cell::{Cell, RefCell};
+
 use ebmirror::lab::classbench;
 use ebmirror::lab::random::Random;
 use ebmirror::model::Result;
@@ -13,7 +15,7 @@ use super::flow::Mix;
 use super::lane::{Lane, TAP, Tools};
 use super::measure::{Contender, Plan, Proof, Series, take_turns};
 use super::plot::{Named, Plot, Style, draw};
-use super::program::attach_empty;
+use super::program::{Attached, attach_empty};
 use super::rules::Set;
 use super::table::{Table, cell};
 use super::traffic::{Live, Traffic, Udp};
@@ -21,6 +23,8 @@ use super::traffic::{Live, Traffic, Udp};
 const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 /// What the bars ask for: all that a quick run has time for.
 const QUICK_SIZES: [usize; 3] = [1, 10, 10_000];
+/// What the cache of flows holds in the processor's first level.
+const FEW_FLOWS: usize = 100;
 /// Of the bars: with frames that rules select, and with others.
 const BAR_MANY: usize = 10_000;
 const BAR_FEW: usize = 10;
@@ -55,16 +59,19 @@ struct Group<'a> {
 enum Kind {
     Selected(Mix),
     Other(Mix),
+    /// The same of few flows, all equally often.
+    Few,
     /// Datagrams through the whole stack that no rule selects.
     Datagrams,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Selected(Mix::Zipf),
         Self::Selected(Mix::Uniform),
         Self::Other(Mix::Zipf),
         Self::Other(Mix::Uniform),
+        Self::Few,
         Self::Datagrams,
     ];
 
@@ -72,6 +79,7 @@ impl Kind {
         match self {
             Self::Selected(mix) => format!("selected, {}", mix.name()),
             Self::Other(mix) => format!("not selected, {}", mix.name()),
+            Self::Few => format!("not selected, {FEW_FLOWS} flows"),
             Self::Datagrams => "not selected, connected UDP sender".into(),
         }
     }
@@ -81,6 +89,10 @@ impl Kind {
         Ok(match self {
             Self::Selected(mix) => Box::new(Live::new(&set.hits, mix, FRAME_BYTES, &mut random)?),
             Self::Other(mix) => Box::new(Live::new(&set.misses, mix, FRAME_BYTES, &mut random)?),
+            Self::Few => {
+                let flows = &set.misses[..set.misses.len().min(FEW_FLOWS)];
+                Box::new(Live::new(flows, Mix::Uniform, FRAME_BYTES, &mut random)?)
+            }
             Self::Datagrams => Box::new(Udp { direction: Direction::Ingress, length: FRAME_BYTES }),
         })
     }
@@ -97,15 +109,34 @@ impl Group<'_> {
         &self.series[size * CONTENDERS + what]
     }
 
-    fn round(&mut self, base: &[Lane; 2], lanes: &[Lane], plan: Plan, round: usize) -> Result<()> {
+    fn round(&mut self, tools: &Tools, base: &[Lane; 2], lanes: &[Lane], plan: Plan, round: usize) -> Result<()> {
+        if self.kind == Kind::Datagrams {
+            return self.round_in_one_lane(tools, lanes, plan, round);
+        }
         let copies = u64::from(matches!(self.kind, Kind::Selected(_)));
         let mut contenders = Vec::with_capacity(self.series.len());
         for (traffic, lane) in self.traffic.iter().zip(lanes) {
             for (lane, copies) in [(&base[NOTHING], 0), (&base[EMPTY], 0), (lane, copies)] {
-                contenders.push(Contender { lane, traffic: traffic.as_ref(), proof: Proof::Arrived(copies) });
+                let proof = Proof::Arrived(copies);
+                contenders.push(Contender { lane, traffic: traffic.as_ref(), proof, prepare: None });
             }
         }
         take_turns(&contenders, plan, round, &mut self.series)
+    }
+
+    /// The same, with what is at the tap exchanged before each turn: two lanes that are alike differ by as much as is looked for.
+    fn round_in_one_lane(&mut self, tools: &Tools, lanes: &[Lane], plan: Plan, round: usize) -> Result<()> {
+        let taps: Vec<Tap<'_>> = lanes.iter().map(|lane| Tap::new(tools, lane)).collect();
+        let mut contenders = Vec::with_capacity(self.series.len());
+        for (traffic, tap) in self.traffic.iter().zip(&taps) {
+            for what in [NOTHING, EMPTY, RULES] {
+                let (traffic, proof) = (traffic.as_ref(), Proof::Arrived(0));
+                let prepare: Box<dyn Fn() -> _> = Box::new(move || tap.put(what));
+                contenders.push(Contender { lane: tap.lane, traffic, proof, prepare: Some(prepare) });
+            }
+        }
+        take_turns(&contenders, plan, round, &mut self.series)?;
+        taps.iter().try_for_each(|tap| tap.put(RULES))
     }
 
     fn document(&self) -> Value {
@@ -132,6 +163,7 @@ impl Group<'_> {
             Kind::Selected(Mix::Zipf) => Reading::new(Bar::RulesZipf, set, self.times_one_rule(place)),
             Kind::Selected(Mix::Uniform) => Reading::new(Bar::RulesUniform, set, self.times_one_rule(place)),
             Kind::Other(mix) => Reading::new(Bar::OtherFrames, format!("{set}, {}", mix.name()), ours.added(empty)),
+            Kind::Few => Reading::new(Bar::OtherFrames, format!("{set}, {FEW_FLOWS} flows"), ours.added(empty)),
             Kind::Datagrams => Reading::new(Bar::OtherDatagrams, set, ours.throughput(empty)),
         })
     }
@@ -143,6 +175,34 @@ impl Group<'_> {
             rules.iter().zip(nothing).map(|(rules, nothing)| rules - nothing).collect()
         };
         super::statistics::estimate(added(place).iter().zip(added(0)).map(|(this, one)| this / one))
+    }
+}
+
+/// What is at the tap of a lane with rules.
+struct Tap<'a> {
+    tools: &'a Tools,
+    lane: &'a Lane,
+    now: Cell<usize>,
+    empty: RefCell<Option<Attached>>,
+}
+
+impl<'a> Tap<'a> {
+    fn new(tools: &'a Tools, lane: &'a Lane) -> Self {
+        Self { tools, lane, now: Cell::new(RULES), empty: RefCell::new(None) }
+    }
+
+    fn put(&self, what: usize) -> Result<()> {
+        let before = self.now.replace(what);
+        let ebmirror = |command| self.tools.ebmirror(&self.lane.host, &[command, TAP], "");
+        if before == RULES && what != RULES {
+            ebmirror("detach")?;
+        }
+        let empty = (what == EMPTY).then(|| attach_empty(&self.lane.host, TAP, Direction::Ingress)).transpose()?;
+        self.empty.replace(empty);
+        if before != RULES && what == RULES {
+            ebmirror("attach")?;
+        }
+        Ok(())
     }
 }
 
@@ -207,7 +267,7 @@ fn measure(
     for round in 0..options.plan.rounds {
         for (groups, lanes) in groups.iter_mut().zip(lanes.chunks(sets[0].len())) {
             for group in groups {
-                group.round(&base, lanes, options.plan, rig * options.plan.rounds + round)?;
+                group.round(tools, &base, lanes, options.plan, rig * options.plan.rounds + round)?;
             }
         }
     }
@@ -238,7 +298,7 @@ fn others(groups: &[Group<'_>]) -> Table {
             "{}: no frame selected, against an empty TCX program: nanoseconds a frame more, and the UDP sender's throughput",
             groups[0].set.name()
         ),
-        &["rules", "Zipf", "uniform", "throughput"],
+        &["rules", "Zipf", "uniform", "100 flows", "throughput"],
     );
     for (place, size) in groups[0].sizes.iter().enumerate() {
         let mut row = vec![size.to_string()];
@@ -246,7 +306,7 @@ fn others(groups: &[Group<'_>]) -> Table {
             let (rules, empty) = (group.series(place, RULES), group.series(place, EMPTY));
             match group.kind {
                 Kind::Selected(_) => {}
-                Kind::Other(_) => row.push(cell(rules.added(empty), 0)),
+                Kind::Other(_) | Kind::Few => row.push(cell(rules.added(empty), 0)),
                 Kind::Datagrams => row.push(cell(rules.throughput(empty), 3)),
             }
         }

@@ -19,6 +19,8 @@ pub struct Contender<'a> {
     pub lane: &'a Lane,
     pub traffic: &'a dyn Traffic,
     pub proof: Proof<'a>,
+    /// Comes before each of its turns, where several share a lane.
+    pub prepare: Option<Box<dyn Fn() -> Result<()> + 'a>>,
 }
 
 /// What must have become of the copies, that a run counts.
@@ -115,7 +117,10 @@ pub fn take_turns(contenders: &[Contender<'_>], plan: Plan, round: usize, series
 /// One run: the time of the traffic, and that of a mirror in user space. `None` when not exactly that became of the copies
 /// which should have.
 fn run(contender: &Contender<'_>, plan: Plan) -> Result<Option<[Duration; 2]>> {
-    let Contender { lane, traffic, proof } = contender;
+    let Contender { lane, traffic, proof, prepare } = contender;
+    if let Some(prepare) = prepare {
+        prepare()?;
+    }
     let userspace = lane.userspace_time();
     let (took, proven) = match proof {
         Proof::Arrived(copies) => {

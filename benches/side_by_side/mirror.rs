@@ -50,7 +50,7 @@ impl Workload {
     fn round(&mut self, scenarios: &[Scenario], lanes: &[Lane], peers: u32, plan: Plan, round: usize) -> Result<()> {
         let contender = |(scenario, lane): (&Scenario, _)| {
             let proof = Proof::Arrived(scenario.copies(peers));
-            Contender { lane, traffic: self.traffic.as_ref(), proof }
+            Contender { lane, traffic: self.traffic.as_ref(), proof, prepare: None }
         };
         let contenders: Vec<Contender<'_>> = scenarios.iter().zip(lanes).map(contender).collect();
         take_turns(&contenders, plan, round, &mut self.series)

@@ -1,7 +1,7 @@
 //! Who mirrors in a lane, and the proof that it does.
 
-use ebmirror::lab::random::Random;
 use ebmirror::lab::network::Host;
+use ebmirror::lab::random::Random;
 use ebmirror::model::interface::Direction;
 use ebmirror::model::{Code, Error, Result};
 use serde::Serialize;
