@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The straight way through the stage, for the copies there are most of: one destination, whose next hop is known, and an IP frame
- * without tag that fits as it is, or that exact shall make fragments of. It does what plan, share, grow and encap would do with such a copy, one after the other, without
- * asking what cannot be; everything else is left to them.
+ * without tag that fits as it is, or that exact shall make fragments of. It does what plan, share, grow and encap would do with
+ * such a copy, one after the other, without asking what cannot be; everything else is left to them.
  */
 #ifndef EBM_DIRECT_H
 #define EBM_DIRECT_H
@@ -48,13 +48,14 @@ static __always_inline int direct_hand_over(struct __sk_buff *skb, struct scratc
 	return EBM_VERDICT_NEXT;
 }
 
-/* The verdict on the copy, or DIRECT_NOT. */
-static __always_inline int direct_send(struct __sk_buff *skb, struct scratch *scratch)
+/* The verdict on the copy, or DIRECT_NOT. Global: its stack shall not be under that of the long way. */
+__noinline int direct_send(struct __sk_buff *skb)
 {
 	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
 	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
 	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_FIXED_GSO;
 	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE;
+	struct scratch *scratch = scratch_get();
 	int slot = direct_slot(skb, word);
 	struct outer_packet packet = { .hash = hash };
 	struct ebm_peer_stats *stats;
@@ -63,7 +64,7 @@ static __always_inline int direct_send(struct __sk_buff *skb, struct scratch *sc
 	enum plan_way way;
 	__u64 length;
 
-	if (slot < 0 || data + ETH_HLEN > end)
+	if (!scratch || slot < 0 || data + ETH_HLEN > end)
 		return DIRECT_NOT;
 	peer = peer_get(active, slot);
 	nexthop = nexthop_entry(slot);

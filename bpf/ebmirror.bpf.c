@@ -77,24 +77,12 @@ int ebm_layer3(struct __sk_buff *skb)
 	return bpf_redirect(control->stage_ifindex, 0);
 }
 
-/* The verdict on a copy. Global, so that the straight way has a small stack. */
-__noinline int stage_send(struct __sk_buff *skb)
-{
-	const struct ebm_control *control = control_get();
-	struct scratch *scratch = scratch_get();
-	struct encap_run run = {};
-
-	if (!control || !scratch)
-		return EBM_VERDICT_DROP;
-	stage_job(&run.job, skb, control);
-	return encap_send(skb, &run, scratch);
-}
-
 SEC("tc")
 int ebm_stage(struct __sk_buff *skb)
 {
 	const struct ebm_control *control = control_get();
 	struct scratch *scratch = scratch_get();
+	struct encap_run run;
 	int verdict;
 
 	/* The bridge's own chatter (router solicitations) is no copy: away with it, counted nowhere. */
@@ -103,8 +91,12 @@ int ebm_stage(struct __sk_buff *skb)
 	if (skb->cb[JOB_CB_WORD] & JOB_EMIT)
 		return bpf_redirect_neigh(skb->cb[JOB_CB_HASH], NULL, 0, 0);
 	scratch->stage_copies += 1;
-	verdict = direct_send(skb, scratch);
-	return verdict == DIRECT_NOT ? stage_send(skb) : verdict;
+	verdict = direct_send(skb);
+	if (verdict != DIRECT_NOT)
+		return verdict;
+	__builtin_memset(&run, 0, sizeof(run));
+	stage_job(&run.job, skb, control);
+	return encap_send(skb, &run, scratch);
 }
 
 SEC("tc")

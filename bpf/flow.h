@@ -9,6 +9,9 @@
 #include "parse.h"
 #include "peel.h"
 
+/* Addresses and ports are taken apart where they are words already. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and the other way round elsewhere");
+
 #define FLOW_IP4 (ETH_HLEN + sizeof(struct iphdr)) /* where TCP or UDP begins */
 #define FLOW_IP6 (ETH_HLEN + sizeof(struct ipv6hdr))
 #define FLOW_ADDRESSES6 (FLOW_IP6 - 2 * sizeof(struct in6_addr))
@@ -79,7 +82,7 @@ static __always_inline bool flow_is_tunnel(const struct flow *flow)
 	return peel_is_tunnel((const __u8 *)&flow->payload);
 }
 
-/* What parse_frame makes of the same frame. */
+/* What parse_frame makes of the same frame, but for the ID, which only fragments need. */
 static __always_inline void flow_key(const struct __sk_buff *skb, const struct flow *flow, struct parse_key *key)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;

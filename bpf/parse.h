@@ -176,16 +176,18 @@ static __always_inline bool parse_is_extension(__u8 protocol)
 static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, struct parse_key *key,
 				       struct parse_ends *ends)
 {
-	__u64 addresses[4];
-	struct ipv6hdr ip;
+	union {
+		struct ipv6hdr ip;
+		__u64 words[5]; /* of which the last four are the addresses */
+	} header;
 	__u8 next, hashed = 0;
 	bool jumbo;
 
-	if (parse_read(skb, offset, &ip, sizeof(ip)) < 0)
+	if (parse_read(skb, offset, &header.ip, sizeof(header.ip)) < 0)
 		return;
-	next = ip.nexthdr;
-	jumbo = skb->gso_size && !ip.payload_len && next == IPPROTO_HOPOPTS;
-	offset += sizeof(ip);
+	next = header.ip.nexthdr;
+	jumbo = skb->gso_size && !header.ip.payload_len && next == IPPROTO_HOPOPTS;
+	offset += sizeof(header.ip);
 	for (int i = 0; i < PARSE_IP6_EXTENSIONS && parse_is_extension(next); i++) {
 		struct parse_ip6_extension extension;
 
@@ -208,8 +210,7 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 offset, stru
 			break;
 	}
 	key->protocol = next;
-	__builtin_memcpy(addresses, &ip.saddr, sizeof(addresses));
-	parse_ends6(ends, key->fragment ? hashed : next, addresses);
+	parse_ends6(ends, key->fragment ? hashed : next, header.words + 1);
 	parse_transport(skb, offset, key, ends);
 	/* Super-packets beyond 64 KiB have a jumbo option (RFC 2675) that no segment gets. */
 	if (jumbo) {

@@ -28,9 +28,10 @@ const CPU_MAPS: [&str; 3] = [FRAMES, CACHE, CACHE_WIDE];
 const FRAMES: &str = "ebm_frames";
 const CACHE: &str = "ebm_cache";
 const CACHE_WIDE: &str = "ebm_cache_wide";
-/// What the flows of all CPUs may take, and what one slot of each kind takes (struct cache_line, struct cache_slot).
+/// What the flows of all CPUs may take, and what belongs to one slot: two lines, and a wide one (struct cache_line, struct
+/// cache_slot).
 const CACHE_BYTES: u32 = 32 << 20;
-const CACHE_LINE_BYTES: u32 = 64;
+const CACHE_LINES_BYTES: u32 = 2 * 64;
 const CACHE_SLOT_BYTES: u32 = 72;
 const CACHE_SLOTS: u32 = 16_384;
 
@@ -44,7 +45,7 @@ pub fn tap(direction: Direction) -> &'static str {
 
 /// Slots of each kind in a CPU's cache of flows: a power of two, so that the caches of all fit into CACHE_BYTES.
 fn cache_slots(cpus: u32) -> u32 {
-    let fit = CACHE_BYTES / (CACHE_LINE_BYTES + CACHE_SLOT_BYTES) / cpus.max(1);
+    let fit = CACHE_BYTES / (CACHE_LINES_BYTES + CACHE_SLOT_BYTES) / cpus.max(1);
     CACHE_SLOTS.min((fit + 1).next_power_of_two() / 2).max(1)
 }
 
@@ -135,7 +136,7 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
             map.set_max_entries(cpus).map_err(|error| load_failed(&error))?;
         }
         let slot_bytes = match name.as_str() {
-            CACHE => Some(CACHE_LINE_BYTES),
+            CACHE => Some(CACHE_LINES_BYTES),
             CACHE_WIDE => Some(CACHE_SLOT_BYTES),
             _ => None,
         };
@@ -211,10 +212,10 @@ mod tests {
     #[test]
     fn caches_of_all_processors_fit_into_their_memory() {
         for (cpus, slots) in
-            [(1, 16_384), (2, 16_384), (28, 16_384), (29, 8_192), (64, 4_096), (512, 512), (u32::MAX, 1)]
+            [(1, 16_384), (2, 16_384), (10, 16_384), (11, 8_192), (64, 2_048), (512, 256), (u32::MAX, 1)]
         {
             assert_eq!(cache_slots(cpus), slots, "{cpus} CPUs");
-            assert!(cpus > 1_000 || cpus * slots * CACHE_SLOT_BYTES <= CACHE_BYTES);
+            assert!(cpus > 1_000 || cpus * slots * (CACHE_LINES_BYTES + CACHE_SLOT_BYTES) <= CACHE_BYTES);
         }
     }
 }
