@@ -110,13 +110,12 @@ impl Group<'_> {
     }
 
     fn round(&mut self, tools: &Tools, base: &[Lane; 2], lanes: &[Lane], plan: Plan, round: usize) -> Result<()> {
-        if self.kind == Kind::Datagrams {
+        if !matches!(self.kind, Kind::Selected(_)) {
             return self.round_in_one_lane(tools, lanes, plan, round);
         }
-        let copies = u64::from(matches!(self.kind, Kind::Selected(_)));
         let mut contenders = Vec::with_capacity(self.series.len());
         for (traffic, lane) in self.traffic.iter().zip(lanes) {
-            for (lane, copies) in [(&base[NOTHING], 0), (&base[EMPTY], 0), (lane, copies)] {
+            for (lane, copies) in [(&base[NOTHING], 0), (&base[EMPTY], 0), (lane, 1)] {
                 let proof = Proof::Arrived(copies);
                 contenders.push(Contender { lane, traffic: traffic.as_ref(), proof, prepare: None });
             }
