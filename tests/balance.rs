@@ -311,32 +311,51 @@ fn a_group_has_no_name_of_a_peer() {
     assert_eq!(rig.ebmirror(&args).code, 6);
 }
 
-/// Several hundred members in turn: the spread is even whatever the number of members.
+/// Flows of this client, server and source port, by number: the spread is even whatever the number of members.
+fn spread_is_even(members: usize, flow: impl Fn(u16) -> (Ipv4Addr, Ipv4Addr, u16)) {
+    let rig = flow_rig(1600);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    for n in 0..members {
+        add_peer(&rig, &format!("peer-{n}"), 100 + n as u32, &["--group", "all"]);
+    }
+    let collector = record(&rig.collector, "eth0");
+    let count = members as u16 * 60;
+    let frames: Vec<Vec<u8>> = (0..count)
+        .map(|n| {
+            let (client, server, port) = flow(n);
+            client_to_host(&rig).ipv4(client, server).udp(port, 443, &pattern(n.into(), 60))
+        })
+        .collect();
+    send_in_bursts(&rig.client, &frames, &collector, 1);
+    let mut spread = vec![0u32; members];
+    copies(&collector).iter().for_each(|copy| spread[copy.number as usize - 100] += 1);
+    // Chi squared over members - 1 degrees of freedom: its mean is that, its variance twice that.
+    let chi: f64 = spread.iter().map(|found| (f64::from(*found) - 60.0).powi(2) / 60.0).sum();
+    let degrees = (members - 1) as f64;
+    assert!(chi <= degrees + 5.0 * (2.0 * degrees).sqrt() + 6.0, "{members} members, {chi}: {spread:?}");
+    rig.balanced();
+}
+
+/// As a service has them: one address and port on one side, and clients on the other.
 #[test]
 fn flows_spread_evenly_over_any_number_of_members() {
     for members in [2usize, 5, 7, 16, 63] {
-        let rig = flow_rig(1600);
-        rig.ebmirror(&["attach", "eth0"]).ok();
-        for n in 0..members {
-            add_peer(&rig, &format!("peer-{n}"), 100 + n as u32, &["--group", "all"]);
-        }
-        let collector = record(&rig.collector, "eth0");
-        let count = members as u16 * 60;
-        let frames: Vec<Vec<u8>> = (0..count)
-            .map(|n| {
-                // As a service has them: one address and port on one side, and clients on the other.
-                let client = Ipv4Addr::new(198, 18, (n >> 8) as u8, n as u8);
-                client_to_host(&rig).ipv4(client, [198, 19, 0, 1]).udp(40_000 + n % 100, 443, &pattern(n.into(), 60))
-            })
-            .collect();
-        send_in_bursts(&rig.client, &frames, &collector, 1);
-        let mut spread = vec![0u32; members];
-        copies(&collector).iter().for_each(|copy| spread[copy.number as usize - 100] += 1);
-        // Chi squared over members - 1 degrees of freedom: its mean is that, its variance twice that.
-        let chi: f64 = spread.iter().map(|found| (f64::from(*found) - 60.0).powi(2) / 60.0).sum();
-        let degrees = (members - 1) as f64;
-        assert!(chi <= degrees + 5.0 * (2.0 * degrees).sqrt() + 6.0, "{members} members, {chi}: {spread:?}");
-        rig.balanced();
+        spread_is_even(members, |n| {
+            let client = Ipv4Addr::new(198, 18, (n >> 8) as u8, n as u8);
+            (client, Ipv4Addr::new(198, 19, 0, 1), 40_000 + n % 100)
+        });
+    }
+}
+
+/// As a cluster has them: each host of one network talks to each of another, from the same port. What is symmetric in the plain
+/// addresses, as their sum and exclusive or, is the same for many of these pairs.
+#[test]
+fn flows_between_two_networks_spread_evenly() {
+    for members in [16usize, 63] {
+        spread_is_even(members, |n| {
+            let (client, server) = (Ipv4Addr::new(10, 0, 0, n as u8 & 63), Ipv4Addr::new(10, 1, 0, (n >> 6) as u8));
+            (client, server, 5060)
+        });
     }
 }
 
