@@ -11,6 +11,7 @@
 #include "fragment.h"
 #include "grow.h"
 #include "share.h"
+#include "span.h"
 
 enum encap_step {
 	ENCAP_PLAN,
@@ -39,17 +40,6 @@ static __always_inline int encap_write(struct __sk_buff *skb, struct encap_run *
 	inner_finish_outer(run, nexthop, slot, skb->len - ETH_HLEN);
 	__builtin_memcpy(nexthop->outer.bytes + OUTER_PAD + length, run->inner, sizeof(run->inner));
 	return bpf_skb_store_bytes(skb, 0, nexthop->outer.bytes + OUTER_PAD, length + inner, BPF_F_RECOMPUTE_CSUM);
-}
-
-#define ENCAP_CONGESTION 2 /* NET_XMIT_CN of the kernel's <linux/netdevice.h> */
-
-/* Sends the packet to a local device. There is no look-up that tells whether it is up: only a clone's result does. The queue of
- * a device that is down or without carrier answers that it is congested. */
-static __always_inline enum ebm_reason encap_span(struct __sk_buff *skb, const struct nexthop *nexthop)
-{
-	long result = bpf_clone_redirect(skb, nexthop->ifindex, 0);
-
-	return result < 0 || result == ENCAP_CONGESTION ? EBM_REASON_NO_ROUTE : EBM_REASON_UNSPEC;
 }
 
 /* Write, and send a clone; for the last of the group: write, and leave the packet to the caller. 0, or the reason of the
@@ -109,7 +99,7 @@ __noinline int encap_send_slot(struct __sk_buff *skb, struct encap_run *run, __u
 
 	if (!run || !nexthop || slot >= EBM_LIMIT_PEERS || !(run->group >> slot & 1))
 		return 0;
-	encap_count(run, slot, nexthop->outer.length ? encap_tunnel(skb, run, slot) : encap_span(skb, nexthop));
+	encap_count(run, slot, nexthop->outer.length ? encap_tunnel(skb, run, slot) : span_send(skb, nexthop));
 	return 0;
 }
 
