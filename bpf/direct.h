@@ -29,7 +29,7 @@ static __always_inline enum plan_way direct_way(struct __sk_buff *skb, const str
 		return PLAN_LOST;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return PLAN_LOST;
-	if (!nexthop->direct || nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires || nexthop->due)
+	if (!nexthop->direct || !nexthop_is_fresh(nexthop, peer) || nexthop->due)
 		return PLAN_LOST;
 	if (skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN)
 		return PLAN_FIXED;
@@ -53,7 +53,7 @@ __noinline int direct_send(struct __sk_buff *skb)
 {
 	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
 	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
-	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_FIXED_GSO;
+	__u64 flags, length;
 	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE;
 	struct scratch *scratch = scratch_get();
 	int slot = direct_slot(skb, word);
@@ -62,7 +62,6 @@ __noinline int direct_send(struct __sk_buff *skb)
 	const struct ebm_peer *peer;
 	struct nexthop *nexthop;
 	enum plan_way way;
-	__u64 length;
 
 	if (!scratch || slot < 0 || data + ETH_HLEN > end)
 		return DIRECT_NOT;
@@ -87,8 +86,7 @@ __noinline int direct_send(struct __sk_buff *skb)
 		return DIRECT_NOT;
 	/* Before the packet is another one. */
 	__builtin_memcpy(nexthop->outer.bytes + OUTER_PAD + length, data, ETH_HLEN);
-	flags |= nexthop->outer.family == 6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
-	flags |= outer_is_udp(nexthop->outer.tunnel) ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	flags = grow_flags(nexthop->outer.family == 6, outer_is_udp(nexthop->outer.tunnel)) | BPF_F_ADJ_ROOM_FIXED_GSO;
 	/* Refused: encapsulated already, or no memory. The packet is as it was. */
 	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, flags))
 		return DIRECT_NOT;

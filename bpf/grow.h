@@ -6,10 +6,19 @@
 #include "buffer.h"
 #include "inner.h"
 
+/* Of bpf_skb_adjust_room, for an IP packet that becomes a tunnel's. The 14 is the inner Ethernet header alone, whatever stands
+ * before it: with the 22 of the kernel's own selftest every TCP super-packet dies at the output device. */
+static __always_inline __u64 grow_flags(bool six, bool udp)
+{
+	return BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+	       (six ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4) |
+	       (udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE);
+}
+
 /* Cuts and grows the packet as the group's plan says. 0, or a negative error. */
 __noinline int grow_packet(struct __sk_buff *skb, struct encap_run *run)
 {
-	__u64 flags = BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	__u64 flags;
 	__be16 type;
 	__u32 room;
 	int err;
@@ -29,11 +38,7 @@ __noinline int grow_packet(struct __sk_buff *skb, struct encap_run *run)
 	room = (run->plan >> PLAN_OVERHEAD_SHIFT) + run->inner_length - ETH_HLEN;
 	type = run->plan & PLAN_FAMILY6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	if (run->ip) {
-		/* The 14 is the inner Ethernet header alone, whatever stands before it: with the 22 of the kernel's own
-		 * selftest every TCP super-packet dies at the output device. */
-		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
-		flags |= run->plan & PLAN_FAMILY6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
-		flags |= run->plan & PLAN_UDP ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+		flags = grow_flags(run->plan & PLAN_FAMILY6, run->plan & PLAN_UDP);
 		if (plan_way(run->plan) != PLAN_LOWER)
 			flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
 		err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, flags);

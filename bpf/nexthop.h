@@ -203,12 +203,18 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
+/* Whether the entry is of this peer as it is now, and not too old. */
+static __always_inline bool nexthop_is_fresh(const struct nexthop *nexthop, const struct ebm_peer *peer)
+{
+	return nexthop->version == peer->version && bpf_jiffies64() < nexthop->expires;
+}
+
 /* What is to be done with a copy for this peer now. */
 static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb, const struct ebm_peer *peer,
 							   __u32 slot, const struct nexthop *nexthop,
 							   const struct encap_job *job)
 {
-	if (nexthop->version != peer->version || bpf_jiffies64() >= nexthop->expires)
+	if (!nexthop_is_fresh(nexthop, peer))
 		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex);
 	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }

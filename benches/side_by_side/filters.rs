@@ -297,7 +297,7 @@ fn others(groups: &[Group<'_>]) -> Table {
             "{}: no frame selected, against an empty TCX program: nanoseconds a frame more, and the UDP sender's throughput",
             groups[0].set.name()
         ),
-        &["rules", "Zipf", "uniform", "100 flows", "throughput"],
+        &["rules", "Zipf", "uniform", &format!("{FEW_FLOWS} flows"), "throughput"],
     );
     for (place, size) in groups[0].sizes.iter().enumerate() {
         let mut row = vec![size.to_string()];
