@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The frames there are most of, read by plain loads: TCP and UDP over IPv4 without options and IPv6 without extensions, no tag,
- * no fragment, headers in the linear part. For these the tap needs no parser that is ready for anything.
+ * The frames there are most of, read by plain loads: TCP, UDP and ICMP over IPv4 without options and IPv6 without extensions, no
+ * tag, no fragment, headers in the linear part. For these the tap needs no parser that is ready for anything.
  */
 #ifndef EBM_FLOW_H
 #define EBM_FLOW_H
 
+#include "own.h"
 #include "parse.h"
-#include "peel.h"
 
 /* Addresses and ports are taken apart where they are words already. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and the other way round elsewhere");
@@ -19,7 +19,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and the other way rou
 
 struct flow {
 	__u64 address;	  /* wire order; of IPv4: both; of IPv6: the first half of the source */
-	__u32 ports;	  /* wire order: source and destination */
+	__u32 ports;	  /* wire order: source and destination; of ICMP type and code, as rules have them */
 	__u32 payload;	  /* of UDP: the first bytes behind its header; else 0 */
 	__u16 ether_type; /* wire order */
 	__u8 protocol;
@@ -28,15 +28,16 @@ struct flow {
 	__u8 transport;	  /* where TCP or UDP begins */
 	__u8 known;	  /* it is such a frame */
 	__u8 six;
+	__u8 icmp;	  /* of IPv4 over IPv4, of IPv6 over IPv6 */
 };
 
+/* `flow` is all zero. */
 static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
 	const __u8 *network = data + ETH_HLEN, *transport;
 	__u32 udp;
 
-	flow->known = false;
 	if (data + FLOW_IP4 + FLOW_TRANSPORT > end || skb->vlan_present)
 		return;
 	/* Not by struct ethhdr, which is packed: clang would read byte by byte. */
@@ -49,7 +50,6 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
 		flow->protocol = ip->protocol;
 		flow->transport = FLOW_IP4;
-		flow->six = false;
 		transport = (const __u8 *)(ip + 1);
 	} else if (flow->ether_type == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip = (const struct ipv6hdr *)network;
@@ -64,6 +64,12 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 	} else {
 		return;
 	}
+	if (flow->protocol == (flow->six ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+		flow->icmp = true;
+		flow->ports = transport[0] << 8 | (__u32)transport[1] << 24;
+		flow->known = true;
+		return;
+	}
 	/* TCP is 6, UDP is 17. From here on without branches between the two: their packets come in any order. */
 	if (flow->protocol >= 32 || !((1U << IPPROTO_TCP | 1U << IPPROTO_UDP) >> flow->protocol & 1))
 		return;
@@ -76,10 +82,11 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 	flow->known = true;
 }
 
-/* Whether it may be a copy of ours, or the kernel's own tunnel's. */
-static __always_inline bool flow_is_tunnel(const struct flow *flow)
+/* Whether it may be a copy of ours or the kernel's own tunnel's, or an ICMP error that quotes one. */
+static __always_inline bool flow_may_be_own(const struct flow *flow)
 {
-	return peel_is_tunnel((const __u8 *)&flow->payload);
+	return peel_is_tunnel((const __u8 *)&flow->payload) ||
+	       (flow->icmp && own_is_icmp_error(flow->protocol, flow->ports >> 8));
 }
 
 /* What parse_frame makes of the same frame, but for the ID, which only fragments need. */
@@ -92,14 +99,17 @@ static __always_inline void flow_key(const struct __sk_buff *skb, const struct f
 	key->protocol = flow->protocol;
 	key->network = ETH_HLEN;
 	key->transport = flow->transport;
-	key->headers = flow->transport + (flow->data_offset >> 4) * 4 + (flow->protocol & 1) * sizeof(struct udphdr);
-	key->dest_port = flow->ports >> 16;
+	key->headers = flow->transport + (flow->data_offset >> 4) * 4 +
+		       (flow->protocol == IPPROTO_UDP ? sizeof(struct udphdr) : 0);
 	/* Where flow_read has read them. */
 	if (flow->six && data + FLOW_IP6 <= end)
 		parse_ends6(&ends, flow->protocol, (const __u64 *)(data + FLOW_ADDRESSES6));
 	else
 		parse_ends(&ends, flow->protocol, (__u32)flow->address, flow->address >> 32);
-	parse_ports(&ends, flow->ports, flow->ports >> 16);
+	if (!flow->icmp) {
+		key->dest_port = flow->ports >> 16;
+		parse_ports(&ends, flow->ports, flow->ports >> 16);
+	}
 	key->hash = parse_hash(&ends);
 }
 

@@ -119,9 +119,9 @@ static __always_inline bool own_read_addresses(struct __sk_buff *skb, const stru
 	       bpf_skb_load_bytes(skb, offset + __builtin_offsetof(struct iphdr, daddr), packet->dest, 4) == 0;
 }
 
-static __always_inline bool own_is_icmp_error(const struct parse_key *key, __u8 type)
+static __always_inline bool own_is_icmp_error(__u8 protocol, __u8 type)
 {
-	if (key->protocol == IPPROTO_ICMPV6)
+	if (protocol == IPPROTO_ICMPV6)
 		return type >= 1 && type <= OWN_ICMP6_LAST_ERROR;
 	return type == OWN_ICMP_UNREACHABLE || type == OWN_ICMP_SOURCE_QUENCH || type == OWN_ICMP_REDIRECT ||
 	       type == OWN_ICMP_TIME_EXCEEDED || type == OWN_ICMP_PARAMETER_PROBLEM;
@@ -172,7 +172,7 @@ __noinline int own_layer(struct __sk_buff *skb, __u32 active)
 	transport = key->transport;
 	if (key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6) {
 		if (key->fragment || bpf_skb_load_bytes(skb, transport, &type, sizeof(type)) < 0 ||
-		    !own_is_icmp_error(key, type))
+		    !own_is_icmp_error(key->protocol, type))
 			return 0;
 		/* The quoted packet, which has no Ethernet header. */
 		search->offset = (transport + OWN_ICMP_HEADER) | PARSE_LAYER3;

@@ -180,7 +180,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	if (config->rule_count)
 		tap_choose(skb, &flow, config, active, iface, direction, &choice);
 	/* Neither a copy of ours nor more than one packet of the wire: no need to look closer. */
-	if (choice.skip && flow.known && !flow_is_tunnel(&flow) && !skb->gso_size && skb->mark != control->mark) {
+	if (choice.skip && flow.known && !flow_may_be_own(&flow) && !skb->gso_size && skb->mark != control->mark) {
 		size.packets = 1;
 		size.bytes = skb->len;
 		stats_count(&stats->seen, &size);
@@ -191,7 +191,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 	__builtin_memset(&key, 0, sizeof(key));
 	if (flow.known) {
 		flow_key(skb, &flow, &key);
-		may_be_own = config->peer_count && flow_is_tunnel(&flow);
+		may_be_own = config->peer_count && flow_may_be_own(&flow);
 	} else {
 		parse_frame(skb, &key, layer3);
 		peel_payload(skb, &key, payload);
