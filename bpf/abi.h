@@ -16,7 +16,7 @@
 /* Layout of the pinned maps. Pins of another schema are refused, never guessed at. */
 enum ebm_schema {
 	EBM_SCHEMA_UNSPEC = 0,
-	EBM_SCHEMA_CURRENT = 4,
+	EBM_SCHEMA_CURRENT = 5,
 };
 
 enum ebm_limit {
@@ -130,6 +130,7 @@ struct ebm_config {
 	__u8 skip; /* 1: a frame that no rule matches is skipped */
 	__u8 root_count;
 	struct ebm_root roots[EBM_RULES_TREES]; /* by rising rank */
+	struct ebm_screen screen;
 };
 
 /* ebm_peers, EBM_LIMIT_PEERS elements a generation. A slot whose version is 0 is free. */
@@ -202,7 +203,7 @@ struct ebm_loss {
 _Static_assert(sizeof(struct ebm_loss) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_control) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_meta) == 32, "ABI");
-_Static_assert(sizeof(struct ebm_config) == 280, "ABI");
+_Static_assert(sizeof(struct ebm_config) == 280 + sizeof(struct ebm_screen), "ABI");
 _Static_assert(sizeof(struct ebm_peer) == 152, "ABI");
 _Static_assert(sizeof(struct ebm_iface) == 64, "ABI");
 _Static_assert(sizeof(struct ebm_iface_stats) == 7 * 16, "ABI");

@@ -92,6 +92,27 @@ struct ebm_root {
 	__u32 rank; /* the lowest in the tree */
 };
 
+/*
+ * Sieves TCP, UDP and ICMP before anything is looked up: a bit for each of up to 64 boxes in which all table entries lie, and for each
+ * value of each byte below, the boxes that it may belong to. Where no box has all bytes of a flow there is no rule for it. Where
+ * one has, there may still be none.
+ */
+enum ebm_screen_row {
+	EBM_SCREEN_SRC = 0, /* four rows, the first byte first; of IPv4 alone, as all addresses here */
+	EBM_SCREEN_DST = 4,
+	EBM_SCREEN_SPORT = 8, /* two; ICMP's type */
+	EBM_SCREEN_DPORT = 10, /* two; ICMP's code */
+	EBM_SCREEN_PROTOCOL = 12, /* over IPv6, EBM_SCREEN_SIX is added */
+	EBM_SCREEN_ROWS = 13,
+	EBM_SCREEN_SIX = 128,
+	EBM_SCREEN_VALUES = 256, /* in a row */
+};
+
+struct ebm_screen {
+	__u64 useful; /* 0: there are too many boxes, or they have nearly everything */
+	__u64 allowed[EBM_SCREEN_ROWS * EBM_SCREEN_VALUES];
+};
+
 /* The size of a generation's table. */
 enum ebm_table {
 	EBM_TABLE_UNSPEC = 0, /* none */
@@ -127,6 +148,7 @@ struct ebm_rule_stats {
 };
 
 _Static_assert(sizeof(struct ebm_node) == 16, "ABI");
+_Static_assert(sizeof(struct ebm_screen) == 8 + 13 * 2048, "ABI");
 _Static_assert(sizeof(struct ebm_rule) == 32, "ABI");
 _Static_assert(EBM_RULES_MAX % EBM_RULES_BLOCK == 0, "ABI");
 _Static_assert(EBM_FIELD_WORDS == EBM_FIELD_VIEW + EBM_RULES_VIEWS * EBM_FIELD_VIEW_WORDS, "ABI");

@@ -14,6 +14,7 @@
 #include "own.h"
 #include "parse.h"
 #include "rules.h"
+#include "screen.h"
 #include "size.h"
 
 /*
@@ -132,9 +133,11 @@ static __always_inline void tap_choose(struct __sk_buff *skb, const struct flow 
 				       __u32 active, const struct ebm_iface *iface, enum ebm_direction direction,
 				       struct tap_choice *choice)
 {
-	__u32 how = direction | (iface->layer3 ? RULES_LAYER3 : 0);
-	__u32 rank = rules_find(skb, flow, config, active, how, iface->ifindex);
+	__u32 how = direction | (iface->layer3 ? RULES_LAYER3 : 0), rank;
 
+	if (flow->known && config->screen.useful && !screen_allows(&config->screen, flow))
+		return;
+	rank = rules_find(skb, flow, config, active, how, iface->ifindex);
 	choice->rule = rule_get(active, rank);
 	if (!choice->rule)
 		return;

@@ -6,6 +6,7 @@ use std::thread;
 use super::entry::Entry;
 use super::field::{Field, ViewField};
 use super::lower::{self, ENTRIES_MAX, LowerError};
+use super::screen::Screen;
 use super::table::Tables;
 use super::tree::{self, BuildError};
 use crate::model::expression::{Expression, Test};
@@ -37,6 +38,8 @@ pub struct Compiled {
     pub tables: Tables,
     /// What they look at.
     pub uses: Uses,
+    /// The sieve in front of them, where it is of use.
+    pub screen: Option<Screen>,
     /// The rank of the first rule that no frame can match.
     pub idle: Option<usize>,
 }
@@ -76,7 +79,12 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
     let mut tables = tree::build(&entries).map_err(|error| CompileError { rule: None, error: too_large(&error) })?;
     // A frame's length may be compared with what only a further view makes of it.
     tables.views = entries.iter().map(|entries| lower::views(entries)).fold(tables.views, u8::max);
-    Ok(Compiled { uses: uses(&tables), tables, idle: entries.iter().position(Vec::is_empty) })
+    Ok(Compiled {
+        uses: uses(&tables),
+        tables,
+        screen: Screen::of(&entries),
+        idle: entries.iter().position(Vec::is_empty),
+    })
 }
 
 /// The entries of each rule: most of the work, and each rule for itself.

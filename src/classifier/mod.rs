@@ -7,5 +7,6 @@ pub mod field;
 pub mod key;
 pub mod linear;
 pub mod lower;
+pub mod screen;
 pub mod table;
 pub mod tree;

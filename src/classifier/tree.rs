@@ -121,4 +121,4 @@ fn finish(nodes: Nodes, mut roots: Vec<Root>, most: Most) -> Result<Tables, Buil
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

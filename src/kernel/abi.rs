@@ -64,7 +64,7 @@ pod!(
     u32 = 4,
     Control = 16,
     Meta = 32,
-    Config = 280,
+    Config = 26_912,
     RawPeer = 152,
     Iface = 64,
     IfaceStats = 112,

@@ -40,6 +40,7 @@ impl Instance {
                 config.views = old.views;
                 config.root_count = old.root_count;
                 config.roots = old.roots;
+                config.screen = old.screen;
             }
         }
         config.stamp = old.stamp;

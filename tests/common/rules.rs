@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebmirror::classifier::lower::{ENTRIES_MAX, lower};
+use ebmirror::classifier::screen::Screen;
 use ebmirror::lab::expressions::expression;
 use ebmirror::lab::random::{self, Random};
 use serde_json::Value;
@@ -10,18 +11,24 @@ use serde_json::Value;
 use super::common::traffic::{packets, pcap, send};
 use super::common::{Rig, Scratch, wait_for};
 
-/// Lines of a file of rules that skip what the host receives, each an expression of this many tests.
+/// Expressions of this many tests each, all of which some frame can match.
 pub fn random(random: &mut Random, count: usize, tests: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    while lines.len() < count {
+    let mut texts = Vec::new();
+    while texts.len() < count {
         let expression = expression(random, tests);
         let text = expression.to_string();
         let entries = lower(&expression, &|_| None, ENTRIES_MAX);
         if entries.is_ok_and(|entries| !entries.is_empty()) && wanted(&text) {
-            lines.push(format!("--action skip --direction ingress '{text}'"));
+            texts.push(text);
         }
     }
-    lines
+    texts
+}
+
+/// Whether flows are sieved before rules of these expressions are asked.
+pub fn have_screen(expressions: &[impl AsRef<str>]) -> bool {
+    let entries = |text: &str| lower(&text.parse().unwrap(), &|_| None, ENTRIES_MAX).unwrap();
+    Screen::of(&expressions.iter().map(|text| entries(text.as_ref())).collect::<Vec<_>>()).is_some()
 }
 
 /// Frames that are whole: what is cut off in a tag the kernel does not receive.
@@ -47,9 +54,10 @@ pub fn matched(rig: &Rig) -> BTreeMap<u64, u64> {
     rules.iter().map(|rule| (rule["id"].as_u64().unwrap(), packets(&rule["matched"]))).collect()
 }
 
-/// Sends the frames through eth0's tap twice, so that it has seen the flows: what it counts for each rule is what a test of a
-/// capture of them says, which asks the trees alone. The rules are taken away again. How many of them matched something.
-pub fn tap_and_test_agree(rig: &Rig, lines: &[String], frames: &[Vec<u8>]) -> usize {
+/// Sends the frames through eth0's tap twice, so that it has seen the flows: what it counts for rules of these expressions is what
+/// a test of a capture of them says, which asks the trees alone. The rules are taken away again. How many of them matched something.
+pub fn tap_and_test_agree(rig: &Rig, expressions: &[String], frames: &[Vec<u8>]) -> usize {
+    let lines: Vec<_> = expressions.iter().map(|text| format!("--action skip --direction ingress '{text}'")).collect();
     let (rules, capture) = (Scratch::of(lines.join("\n").as_bytes()), Scratch::of(&pcap(frames)));
     rig.ebmirror(&["filter", "add", "--file", rules.path()]).ok();
     let tested = rig.ebmirror(&["--json", "filter", "test", capture.path()]).ok().stdout;

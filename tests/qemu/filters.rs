@@ -1,4 +1,4 @@
-//! Rules on kernel 6.1: the tables in each of their sizes, and the memory of flows.
+//! Rules on kernel 6.1: the tables in each of their sizes, the memory of flows, and the sieve in front of it.
 
 use ebmirror::lab::random::Random;
 
@@ -15,14 +15,17 @@ pub fn the_tap_finds_what_a_test_finds() -> String {
         let mut random = Random::new(6);
         let mut matched = Vec::new();
         for more in [0, 300, 6_000] {
-            let mut lines = rules::random(&mut random, 10, 1, |_| true);
-            lines.extend(
+            let mut texts = rules::random(&mut random, 10, 1, |_| true);
+            texts.extend(
                 (0..more).map(|n| format!("udp and src net 10.{}.{}.0/24 and dst port {}", n / 250, n % 250, n + 1)),
             );
-            matched.push(rules::tap_and_test_agree(&mirror.rig, &lines, &rules::frames(&mut random, FRAMES)));
+            matched.push(rules::tap_and_test_agree(&mirror.rig, &texts, &rules::frames(&mut random, FRAMES)));
         }
+        let few = rules::random(&mut random, 3, 2, |text| rules::have_screen(&[text]));
+        assert!(rules::have_screen(&few), "{few:?}");
+        matched.push(rules::tap_and_test_agree(&mirror.rig, &few, &rules::frames(&mut random, FRAMES)));
         // What comes next counts from here.
-        mirror.counted(|counted| counted.tap("ingress", "seen").packets >= 3 * 2 * FRAMES as u64);
+        mirror.counted(|counted| counted.tap("ingress", "seen").packets >= 4 * 2 * FRAMES as u64);
         assert!(matched.iter().sum::<usize>() > 6, "{matched:?} rules match, which is no test");
         format!("{matched:?} rules of each set matched frames")
     })

@@ -40,7 +40,7 @@ fn fields() -> Vec<Field> {
     fields
 }
 
-fn put(key: &mut Key, field: Field, value: u32) {
+pub(in crate::classifier) fn put(key: &mut Key, field: Field, value: u32) {
     let word = &mut key[field.word()];
     match field.bit() {
         None => *word = value,
@@ -73,7 +73,7 @@ fn some_range(field: Field, random: &mut Random) -> Range {
 }
 
 /// Rules of up to three entries over some of the fields.
-fn some_rules(count: usize, random: &mut Random) -> Vec<Vec<Entry>> {
+pub(in crate::classifier) fn some_rules(count: usize, random: &mut Random) -> Vec<Vec<Entry>> {
     let all = fields();
     let used: Vec<Field> = (0..1 + random.below(7)).map(|_| all[random.below(all.len())]).collect();
     let limits = 1 + random.below(5);
@@ -91,7 +91,7 @@ fn some_rules(count: usize, random: &mut Random) -> Vec<Vec<Entry>> {
 }
 
 /// A key with fields at, before and behind the ends of some entry's ranges, of 0, of the largest value, and of any.
-fn some_key(rules: &[Vec<Entry>], random: &mut Random) -> Key {
+pub(in crate::classifier) fn some_key(rules: &[Vec<Entry>], random: &mut Random) -> Key {
     let mut key = [0; WORDS];
     for _ in 0..1 + random.below(3) {
         for (field, range) in rules[random.below(rules.len())].iter().flat_map(|entry| entry.ranges()) {

@@ -3,10 +3,11 @@
 use super::{Config, Pod, ebm_rules_limit};
 use crate::classifier::compile::Uses;
 use crate::classifier::field;
+use crate::classifier::screen::{self, Screen};
 use crate::classifier::table::{Node, Root, TREES_MAX, Target};
 pub use crate::kernel::skel::types::ebm_rule as RawRule;
 use crate::kernel::skel::types::{
-    ebm_node as RawNode, ebm_node_bits, ebm_root as RawRoot, ebm_rule_flag, ebm_table, ebm_use,
+    ebm_node as RawNode, ebm_node_bits, ebm_root as RawRoot, ebm_rule_flag, ebm_screen_row, ebm_table, ebm_use,
 };
 use crate::model::rule::{Action, Rule, Sample, SnapLen};
 
@@ -23,6 +24,14 @@ const _: () = assert!(TREES_MAX == ebm_rules_limit::EBM_RULES_TREES.0 as usize);
 const _: () = assert!(field::VIEWS as u32 == ebm_rules_limit::EBM_RULES_VIEWS.0);
 const _: () = assert!(field::CAPTURED_MAX == ebm_rules_limit::EBM_RULES_CAPTURED.0);
 const _: () = assert!(field::TRANSPORT_MAX == ebm_rules_limit::EBM_RULES_TRANSPORT.0);
+const _: () = assert!(screen::ROWS as u32 == ebm_screen_row::EBM_SCREEN_ROWS.0);
+const _: () = assert!(screen::VALUES as u32 == ebm_screen_row::EBM_SCREEN_VALUES.0);
+const _: () = assert!(screen::SRC as u32 == ebm_screen_row::EBM_SCREEN_SRC.0);
+const _: () = assert!(screen::DST as u32 == ebm_screen_row::EBM_SCREEN_DST.0);
+const _: () = assert!(screen::SPORT as u32 == ebm_screen_row::EBM_SCREEN_SPORT.0);
+const _: () = assert!(screen::DPORT as u32 == ebm_screen_row::EBM_SCREEN_DPORT.0);
+const _: () = assert!(screen::PROTOCOL as u32 == ebm_screen_row::EBM_SCREEN_PROTOCOL.0);
+const _: () = assert!(screen::SIX as u32 == ebm_screen_row::EBM_SCREEN_SIX.0);
 
 /// An element of the rules' texts.
 #[derive(Clone, Copy)]
@@ -134,6 +143,14 @@ pub fn set_roots(config: &mut Config, roots: &[Root]) {
     config.root_count = roots.len() as u8;
     for (raw, root) in config.roots.iter_mut().zip(roots) {
         *raw = RawRoot { node: target(root.target), rank: root.rank };
+    }
+}
+
+/// Writes the sieve, or that there is none.
+pub fn set_screen(config: &mut Config, screen: Option<&Screen>) {
+    config.screen.useful = u64::from(screen.is_some());
+    if let Some(screen) = screen {
+        config.screen.allowed.copy_from_slice(screen.allowed.as_flattened());
     }
 }
 

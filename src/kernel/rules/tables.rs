@@ -7,7 +7,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use crate::classifier::compile::Compiled;
 use crate::classifier::table::Node;
 use crate::kernel::abi::Config;
-use crate::kernel::abi::rules::{RULES, RawRule, TableSize, raw_table, raw_uses, set_roots};
+use crate::kernel::abi::rules::{RULES, RawRule, TableSize, raw_table, raw_uses, set_roots, set_screen};
 use crate::kernel::maps::{self, MappedTable};
 use crate::kernel::pins::Place;
 use crate::kernel::programs::{self, bpf_error};
@@ -88,6 +88,7 @@ pub(in crate::kernel) fn describe(
     config.table = table.map_or(0, TableSize::number);
     config.views = compiled.tables.views;
     set_roots(config, &compiled.tables.roots);
+    set_screen(config, compiled.screen.as_ref());
 }
 
 /// A map with the nodes. None when there is no tree; one without a node must be in a table as well to be asked.
