@@ -62,18 +62,26 @@ static __always_inline struct nexthop *nexthop_entry(__u32 slot)
 	return bpf_map_lookup_elem(&ebm_nexthops, &slot);
 }
 
+/* Nothing leads to the peer: remembered as long as a way would be, as asking costs more than most copies. */
+static __always_inline enum nexthop_verdict nexthop_no_route(struct nexthop *nexthop)
+{
+	nexthop->reason = EBM_REASON_NO_ROUTE;
+	nexthop->expires = bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
+	return NEXTHOP_LOST;
+}
+
 /* A local device: there is no way to look up. */
 static __always_inline enum nexthop_verdict nexthop_span(struct __sk_buff *skb, const struct ebm_peer *peer,
 							 struct nexthop *nexthop)
 {
 	nexthop->ifindex = peer->dev_ifindex;
 	nexthop->mtu = fib_device_mtu(skb, peer->dev_ifindex);
-	nexthop->reason = nexthop->mtu ? EBM_REASON_UNSPEC : EBM_REASON_NO_ROUTE;
+	nexthop->reason = EBM_REASON_UNSPEC;
 	nexthop->outer.length = 0;
 	nexthop->outer.tunnel = EBM_TUNNEL_SPAN;
 	nexthop->neighbour = false;
-	if (nexthop->reason)
-		return NEXTHOP_LOST;
+	if (!nexthop->mtu)
+		return nexthop_no_route(nexthop);
 	nexthop->expires = bpf_jiffies64() + NEXTHOP_CACHE_JIFFIES;
 	return NEXTHOP_SEND;
 }
@@ -161,7 +169,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 		nexthop->neighbour = true;
 	}
 	if (nexthop->reason == EBM_REASON_NO_ROUTE)
-		return NEXTHOP_LOST;
+		return nexthop_no_route(nexthop);
 	forwarding_off = nexthop->reason == EBM_REASON_FORWARDING_OFF;
 	/* Somebody reset our device's setting: the last known device still serves, packet by packet. */
 	if (forwarding_off)
@@ -180,10 +188,8 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	nexthop->mtu = told ? fib->mtu_result : 0;
 	if (!nexthop->mtu)
 		nexthop->mtu = fib_device_mtu(skb, nexthop->ifindex);
-	if (!nexthop->mtu) {
-		nexthop->reason = EBM_REASON_NO_ROUTE;
-		return NEXTHOP_LOST;
-	}
+	if (!nexthop->mtu)
+		return nexthop_no_route(nexthop);
 	nexthop_source(peer, fib, told, pace, source);
 	outer_build(&nexthop->outer, peer, source, fib->dmac, fib->smac);
 	if (!nexthop->id)
@@ -191,7 +197,7 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 
 	if (forwarding_off)
 		return NEXTHOP_RESOLVE;
-	/* A loss is not cached: the neighbour may answer any moment, and copies that are lost cost little else. */
+	/* This loss is not cached: the neighbour may answer any moment, and copies that are lost cost little else. */
 	if (nexthop->reason)
 		nexthop->due |= nexthop_due(&pace->probed_ns, now_ns, NEXTHOP_PROBE_NS);
 	else
@@ -216,6 +222,8 @@ static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb
 {
 	if (!nexthop_is_fresh(nexthop, peer))
 		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex);
+	if (nexthop->reason)
+		return NEXTHOP_LOST;
 	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
