@@ -9,7 +9,9 @@
 
 #include "encap.h"
 
-#define DIRECT_NOT 1 /* no verdict of the stage: nothing has been done to the copy, nor counted */
+/* No verdicts of the stage: nothing has been done to the copy, nor counted. */
+#define DIRECT_NOT 1
+#define DIRECT_SPLIT 3 /* a case for split.h */
 
 /* The destination, or -1 where there may be others, or where a rule says more. */
 static __always_inline int direct_slot(const struct __sk_buff *skb, __u32 word)
@@ -33,8 +35,10 @@ static __always_inline enum plan_way direct_way(struct __sk_buff *skb, const str
 		return PLAN_LOST;
 	if (skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN)
 		return PLAN_FIXED;
-	/* To be sent in fragments, which wants a finished checksum. */
-	return peer->oversize == EBM_OVERSIZE_FRAGMENT && !plan_is_finished(skb) ? PLAN_EXACT : PLAN_LOST;
+	if (peer->oversize != EBM_OVERSIZE_FRAGMENT)
+		return PLAN_LOST;
+	/* In fragments, which wants a finished checksum. */
+	return finish_is_done(skb) ? PLAN_FRAGMENT : PLAN_EXACT;
 }
 
 /* On to exact. */
@@ -48,7 +52,7 @@ static __always_inline int direct_hand_over(struct __sk_buff *skb, struct scratc
 	return EBM_VERDICT_NEXT;
 }
 
-/* The verdict on the copy, or DIRECT_NOT. Global: its stack shall not be under that of the long way. */
+/* The verdict on the copy, DIRECT_NOT or DIRECT_SPLIT. Global: its stack shall not be under that of the long way. */
 __noinline int direct_send(struct __sk_buff *skb)
 {
 	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
@@ -75,6 +79,8 @@ __noinline int direct_send(struct __sk_buff *skb)
 		stats_count(&stats->selected, &size);
 		return direct_hand_over(skb, scratch, slot, &size);
 	}
+	if (way == PLAN_FRAGMENT)
+		return DIRECT_SPLIT;
 	if (way == PLAN_LOST)
 		return DIRECT_NOT;
 	length = nexthop->outer.length;

@@ -17,7 +17,7 @@
 #include "stats.h"
 #include "state.h"
 #include "tap.h"
-#include "direct.h"
+#include "split.h"
 #include "probe.h"
 
 /* An enum reaches the skeleton only through a variable that is of it. Nobody reads this one. */
@@ -93,6 +93,8 @@ int ebm_stage(struct __sk_buff *skb)
 		return bpf_redirect_neigh(skb->cb[JOB_CB_HASH], NULL, 0, 0);
 	scratch->stage_copies += 1;
 	verdict = direct_send(skb);
+	if (verdict == DIRECT_SPLIT)
+		verdict = split_stage(skb);
 	if (verdict != DIRECT_NOT)
 		return verdict;
 	__builtin_memset(&run, 0, sizeof(run));
@@ -105,10 +107,15 @@ int ebm_exact(struct __sk_buff *skb)
 {
 	const struct ebm_control *control = control_get();
 	struct scratch *scratch = scratch_get();
-	struct encap_run run = {};
+	struct encap_run run;
+	int verdict;
 
 	if (!control || !scratch || skb->mark != control->mark || !exact_is_handed_over(skb, scratch))
 		return EBM_VERDICT_DROP;
+	verdict = split_exact(skb);
+	if (verdict != SPLIT_NOT)
+		return verdict;
+	__builtin_memset(&run, 0, sizeof(run));
 	exact_job(&run.job, skb, control, scratch);
 	return encap_send(skb, &run, scratch);
 }

@@ -9,6 +9,7 @@
 #ifndef EBM_PLAN_H
 #define EBM_PLAN_H
 
+#include "finish.h"
 #include "job.h"
 #include "nexthop.h"
 
@@ -197,13 +198,6 @@ __noinline int plan_slot(struct __sk_buff *skb, struct encap_run *run, __u32 slo
 	return 0;
 }
 
-/* True when the packet's checksum, if it has one, is known to be finished: the kernel tells of the two states in which it
- * has checked it. */
-static __always_inline bool plan_is_finished(struct __sk_buff *skb)
-{
-	return bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || bpf_csum_update(skb, 0) >= 0;
-}
-
 #define PLAN_JUMBO 0xc2 /* RFC 2675, 2 */
 
 /*
@@ -236,7 +230,7 @@ __noinline int plan_measure(struct __sk_buff *skb, struct encap_run *run)
 	run->tag = skb->vlan_present ? sizeof(struct vlan_tag) : 0;
 	run->ip = skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
 	run->frame.egress = run->job.word & JOB_EGRESS;
-	run->finished = run->job.finished || plan_is_finished(skb);
+	run->finished = run->job.finished || finish_is_done(skb);
 	/* A packet that the kernel has encapsulated is refused, before anything else is looked at; an impossible one as well. */
 	if (run->job.word & JOB_TUNNEL && run->ip &&
 	    bpf_skb_adjust_room(skb, 0, BPF_ADJ_ROOM_MAC,

@@ -15,8 +15,8 @@ use common::traffic::{
     size_of_all, transfer, unanswered,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, wait_for};
-use ebmirror::lab::capture::{Checksum, Frame};
-use ebmirror::lab::frame::{Ethernet, TPID_8021AD, TPID_8021Q, pattern};
+use ebmirror::lab::capture::{Checksum, Frame, Sender};
+use ebmirror::lab::frame::{Ethernet, TPID_8021AD, TPID_8021Q, Tcp, pattern};
 use ebmirror::lab::recorder::Recorder;
 use ebmirror::lab::tunnel::Kind;
 use serde_json::Value;
@@ -563,6 +563,73 @@ fn checksums_are_finished_in_copies_that_are_fragmented() {
             expect_books(&rig.balanced(), frames.len(), [], &[]);
             rig.ebmirror(&["peer", "del", "ids"]).ok();
         }
+    }
+}
+
+/// A frame, and what is said of its checksum: of full length, as applications leave them, and as nobody should.
+fn unfinished(ethernet: &Ethernet, length: usize) -> Vec<(Vec<u8>, Checksum)> {
+    let [a6, b6] = [7, 9].map(|n| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
+    let data = |headers: usize| pattern(length as u64, length - headers);
+    let (v4, v6) = (unanswered(ethernet.clone()), ethernet.clone().ipv6(a6, b6));
+    let tcp = Tcp { sport: 4000, dport: 5000, seq: 1, ack: 2, flags: 0x10, window: 1000 };
+    let usual = [
+        v4.udp_offloaded(4000, 5000, &data(42), None),
+        v4.tcp_offloaded(tcp, &data(54), None),
+        v6.udp_offloaded(4000, 5000, &data(62), None),
+        v6.tcp_offloaded(tcp, &data(74), None),
+    ];
+    let mut all: Vec<_> = usual.into_iter().map(|(frame, _, checksum)| (frame, checksum)).collect();
+    let (datagram, checksum) = all[0].clone();
+    // The end makes the sum zero, which is written as its other form.
+    let finished =
+        |bytes: &[u8]| Frame { bytes: bytes.to_vec(), outgoing: false, gso: None, checksum }.finished().into_owned();
+    if length % 2 == 0 {
+        let mut zero = datagram.clone();
+        zero[length - 2..].fill(0);
+        let value = finished(&zero)[40..42].to_vec();
+        zero[length - 2..].copy_from_slice(&value);
+        assert_eq!(finished(&zero)[40..42], [0xff, 0xff]);
+        all.push((zero, checksum));
+    }
+    // Without the pseudo header; more than the IP packet; another field; another beginning.
+    let mut bare = datagram.clone();
+    bare[40..42].fill(0);
+    all.push((bare, checksum));
+    let mut short = datagram.clone();
+    short[16..18].copy_from_slice(&(length as u16 - 24).to_be_bytes());
+    all.push((short, checksum));
+    all.push((datagram.clone(), Checksum::NotReady { start: 34, offset: 100 }));
+    all.push((datagram.clone(), Checksum::NotReady { start: 34, offset: 2 }));
+    all.push((datagram.clone(), Checksum::NotReady { start: 36, offset: 4 }));
+    all.push((datagram, Checksum::NotReady { start: 50, offset: 2 }));
+    all
+}
+
+/// Whoever has begun a checksum, and however: the copy has what the kernel makes of it.
+#[test]
+fn checksums_in_fragments_are_those_that_the_kernel_would_finish() {
+    let rig = rig(1500);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    for way in [VXLAN, Way { kind: Kind::Gre, ..VXLAN }, Way { v6: true, ..VXLAN }] {
+        way.add(&rig, "ids", &[]);
+        let arrivals = Arrivals::of(&rig, way);
+        let mut wanted = Vec::new();
+        for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+            let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+            for length in 1490..=1514 {
+                for (bytes, checksum) in unfinished(&ethernet, length) {
+                    sender.send_offloaded(&bytes, None, checksum).unwrap();
+                    let frame = Frame { bytes, outgoing: false, gso: None, checksum };
+                    wanted.push(frame.finished().into_owned());
+                }
+            }
+        }
+        let copies = arrivals.take(wanted.len());
+        assert_same_frames(way.tunnel(), &wanted, &copies);
+        copies.iter().for_each(|copy| expect_fragments(way, copy, 1500));
+        assert!(copies.iter().all(|copy| copy.fragments.len() == 2));
+        expect_books(&rig.balanced(), wanted.len(), [], &[]);
+        rig.ebmirror(&["peer", "del", "ids"]).ok();
     }
 }
 
