@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Whether any rule may match a flow: struct ebm_screen. Thirteen loads, which do not wait for each other, of lines that few rules keep
- * in the first-level cache, however many flows there are. */
+/* Whether any rule may match a flow: struct ebm_screen. Thirteen loads, which do not wait for each other, of memory that stays in the
+ * processor's caches however many flows there are. */
 #ifndef EBM_SCREEN_H
 #define EBM_SCREEN_H
 

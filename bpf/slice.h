@@ -170,7 +170,8 @@ __noinline int slice_second(struct __sk_buff *skb)
 	if (!nexthop || start > BUFFER_HEAD + SLICE_FRAME_MAX)
 		return -1;
 	slice_copy(buffer->bytes + start, nexthop->outer.bytes + OUTER_PAD, SLICE_HEADER / 8);
-	*(slice_two *)(buffer->bytes + start + SLICE_HEADER - 2) = *(const slice_two *)(nexthop->outer.bytes + OUTER_PAD + SLICE_HEADER - 2);
+	*(slice_two *)(buffer->bytes + start + SLICE_HEADER - 2) =
+		*(const slice_two *)(nexthop->outer.bytes + OUTER_PAD + SLICE_HEADER - 2);
 	slice_tell(buffer->bytes + start + ETH_HLEN, &nexthop->outer, slices->id, slices->last,
 		   (slices->tunnel + slices->first) >> 3);
 	if (buffer_resize(skb, SLICE_HEADER + slices->last))
