@@ -129,8 +129,8 @@ struct ebm_config {
 	__u8 views; /* beyond the first */
 	__u8 skip; /* 1: a frame that no rule matches is skipped */
 	__u8 root_count;
+	__u32 screen; /* 1: ask ebm_screens first; 0: there are too many boxes, or they have nearly everything */
 	struct ebm_root roots[EBM_RULES_TREES]; /* by rising rank */
-	struct ebm_screen screen;
 };
 
 /* ebm_peers, EBM_LIMIT_PEERS elements a generation. A slot whose version is 0 is free. */
@@ -203,7 +203,7 @@ struct ebm_loss {
 _Static_assert(sizeof(struct ebm_loss) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_control) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_meta) == 32, "ABI");
-_Static_assert(sizeof(struct ebm_config) == 280 + sizeof(struct ebm_screen), "ABI");
+_Static_assert(sizeof(struct ebm_config) == 284, "ABI");
 _Static_assert(sizeof(struct ebm_peer) == 152, "ABI");
 _Static_assert(sizeof(struct ebm_iface) == 64, "ABI");
 _Static_assert(sizeof(struct ebm_iface_stats) == 7 * 16, "ABI");

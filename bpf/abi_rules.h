@@ -108,8 +108,8 @@ enum ebm_screen_row {
 	EBM_SCREEN_VALUES = 256, /* in a row */
 };
 
+/* ebm_screens, one element a generation. */
 struct ebm_screen {
-	__u64 useful; /* 0: there are too many boxes, or they have nearly everything */
 	__u64 allowed[EBM_SCREEN_ROWS * EBM_SCREEN_VALUES];
 };
 
@@ -148,7 +148,7 @@ struct ebm_rule_stats {
 };
 
 _Static_assert(sizeof(struct ebm_node) == 16, "ABI");
-_Static_assert(sizeof(struct ebm_screen) == 8 + 13 * 2048, "ABI");
+_Static_assert(sizeof(struct ebm_screen) == 13 * 2048, "ABI");
 _Static_assert(sizeof(struct ebm_rule) == 32, "ABI");
 _Static_assert(EBM_RULES_MAX % EBM_RULES_BLOCK == 0, "ABI");
 _Static_assert(EBM_FIELD_WORDS == EBM_FIELD_VIEW + EBM_RULES_VIEWS * EBM_FIELD_VIEW_WORDS, "ABI");

@@ -5,16 +5,22 @@
 #define EBM_SCREEN_H
 
 #include "flow.h"
+#include "state.h"
 
 static __always_inline __u64 screen_row(const struct ebm_screen *screen, __u32 row, __u8 value)
 {
 	return screen->allowed[row * EBM_SCREEN_VALUES + value];
 }
 
-static __always_inline bool screen_allows(const struct ebm_screen *screen, const struct flow *flow)
+static __always_inline bool screen_allows(__u32 active, const struct flow *flow)
 {
-	__u64 left = screen_row(screen, EBM_SCREEN_PROTOCOL, flow->protocol | flow->six * EBM_SCREEN_SIX);
+	__u32 generation = active_generation(active);
+	const struct ebm_screen *screen = bpf_map_lookup_elem(&ebm_screens, &generation);
+	__u64 left;
 
+	if (!screen)
+		return true;
+	left = screen_row(screen, EBM_SCREEN_PROTOCOL, flow->protocol | flow->six * EBM_SCREEN_SIX);
 	for (int i = 0; i < 4; i++)
 		left &= screen_row(screen, EBM_SCREEN_SPORT + i, flow->ports >> 8 * i);
 	if (flow->six)

@@ -50,6 +50,14 @@ struct {
 	__type(value, struct ebm_iface);
 } ebm_ifaces SEC(".maps");
 
+/* Not in ebm_config: what is small lies in the kernel's own memory, which has larger pages than what is not. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EBM_LIMIT_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct ebm_screen);
+} ebm_screens SEC(".maps");
+
 /* Index: generation * EBM_RULES_MAX + rank. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -583,7 +583,7 @@ fn unfinished(ethernet: &Ethernet, length: usize) -> Vec<(Vec<u8>, Checksum)> {
     // The end makes the sum zero, which is written as its other form.
     let finished =
         |bytes: &[u8]| Frame { bytes: bytes.to_vec(), outgoing: false, gso: None, checksum }.finished().into_owned();
-    if length % 2 == 0 {
+    if length.is_multiple_of(2) {
         let mut zero = datagram.clone();
         zero[length - 2..].fill(0);
         let value = finished(&zero)[40..42].to_vec();

@@ -66,6 +66,10 @@ impl Instance {
         self.grace.wait()?;
         self.write_peers(free, peers, &mut meta)?;
         maps.put_rules(free, &raw);
+        match &change.compiled {
+            None => maps.keep_screen(free)?,
+            Some(compiled) => compiled.screen.iter().try_for_each(|screen| maps.put_screen(free, screen))?,
+        }
         maps.put_table(free, table)?;
         tables::pin_table(&self.place, free, table.map(|(_, map)| map))?;
         texts::put(&self.place, free, text.as_ref())?;

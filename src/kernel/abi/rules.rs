@@ -5,10 +5,10 @@ use crate::classifier::compile::Uses;
 use crate::classifier::field;
 use crate::classifier::screen::{self, Screen};
 use crate::classifier::table::{Node, Root, TREES_MAX, Target};
-pub use crate::kernel::skel::types::ebm_rule as RawRule;
 use crate::kernel::skel::types::{
     ebm_node as RawNode, ebm_node_bits, ebm_root as RawRoot, ebm_rule_flag, ebm_screen_row, ebm_table, ebm_use,
 };
+pub use crate::kernel::skel::types::{ebm_rule as RawRule, ebm_screen as RawScreen};
 use crate::model::rule::{Action, Rule, Sample, SnapLen};
 
 /// Rules an instance.
@@ -146,12 +146,11 @@ pub fn set_roots(config: &mut Config, roots: &[Root]) {
     }
 }
 
-/// Writes the sieve, or that there is none.
-pub fn set_screen(config: &mut Config, screen: Option<&Screen>) {
-    config.screen.useful = u64::from(screen.is_some());
-    if let Some(screen) = screen {
-        config.screen.allowed.copy_from_slice(screen.allowed.as_flattened());
-    }
+/// The sieve as the datapath wants it.
+pub fn raw_screen(screen: &Screen) -> RawScreen {
+    let mut raw = RawScreen::zeroed();
+    raw.allowed.copy_from_slice(screen.allowed.as_flattened());
+    raw
 }
 
 /// A rule as the datapath wants it: with the peers and groups that get a copy, and the slot of its counter.
