@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::traffic::{counter, peer, quiet_rig, tap};
+use common::traffic::{client_to_host, counter, packets, peer, quiet_rig, send, tap};
 use common::{COLLECTOR, Rig, check_books, wait_for, wait_within};
 use ebmirror::kernel::hooks::tcx;
 use ebmirror::lab::capture::Sender;
@@ -798,6 +798,29 @@ fn another_version_takes_over_in_place_without_losing_a_frame() {
         rig.ebmirror(&["unpin", "--force"]).ok();
         old.wait_gone();
     }
+}
+
+/// A change of the rules that follows makes all void that the tap has kept of flows since.
+#[test]
+fn rules_that_another_version_compiled_again_can_be_changed() {
+    let rig = quiet_rig(1600);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    rig.ebmirror(&["filter", "add", "udp dst port 11"]).ok();
+    write_meta(&rig, 16, &1u64.to_ne_bytes());
+    assert_eq!(json(&rig, &["attach", "eth0"])["changed"], true);
+
+    let ethernet = client_to_host(&rig);
+    let frame = ethernet.ipv4([192, 0, 2, 1], [192, 0, 2, 2]).udp(5, 11, &pattern(1, 200));
+    let frames = vec![frame; 100];
+    let matched = || -> Vec<u64> {
+        rig.stats()["rules"].as_array().unwrap().iter().map(|rule| packets(&rule["matched"])).collect()
+    };
+    send(&rig.client, "eth0", &frames);
+    wait_for("the frames", || matched() == [100]);
+    rig.ebmirror(&["filter", "add", "--priority", "1", "udp dst port 12"]).ok();
+    send(&rig.client, "eth0", &frames);
+    wait_for("the frames", || matched().iter().sum::<u64>() == 200);
+    assert_eq!(matched(), [0, 200], "the new rule, which is asked first, wants none of them");
 }
 
 #[test]

@@ -217,15 +217,14 @@ impl Instance {
     /// Puts right what others may have undone since the last command: the stage's devices, its programs, its settings;
     /// and puts this binary's programs in the place of another version's. True when there was something.
     fn mend(&self, choice: ModeChoice) -> Result<bool> {
-        let mut meta = self.meta()?;
         let missing = load::PROGRAMS.iter().any(|name| !self.place.pin(name).exists());
-        let other_version = meta.build != load::build() || missing;
+        let other_version = self.meta()?.build != load::build() || missing;
         if other_version {
             self.upgrade(choice)?;
             // Another version may read the same rules in another way.
             self.compile_rules_again()?;
-            meta.build = load::build();
-            self.set_meta(&meta)?;
+            // With the versions that this has used up.
+            self.set_meta(&Meta { build: load::build(), ..self.meta()? })?;
         }
         let stage = self.stage()?;
         let stage_is_whole = match stage {
