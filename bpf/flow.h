@@ -12,7 +12,7 @@
 /* Addresses and ports are taken apart where they are words already. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and the other way round elsewhere");
 
-#define FLOW_IP4 (ETH_HLEN + sizeof(struct iphdr)) /* where TCP or UDP begins */
+#define FLOW_IP4 (ETH_HLEN + sizeof(struct iphdr)) /* where TCP, UDP or ICMP begins */
 #define FLOW_IP6 (ETH_HLEN + sizeof(struct ipv6hdr))
 #define FLOW_ADDRESSES6 (FLOW_IP6 - 2 * sizeof(struct in6_addr))
 #define FLOW_TRANSPORT 14 /* bytes behind the IP header that are read: up to TCP's flags; UDP's header and PEEL_PAYLOAD are less */
@@ -25,7 +25,7 @@ struct flow {
 	__u8 protocol;
 	__u8 data_offset; /* of TCP, byte 12: the header's length */
 	__u8 tcp_flags;	  /* byte 13 */
-	__u8 transport;	  /* where TCP or UDP begins */
+	__u8 transport;	  /* where TCP, UDP or ICMP begins */
 	__u8 known;	  /* it is such a frame */
 	__u8 six;
 	__u8 icmp;	  /* of IPv4 over IPv4, of IPv6 over IPv6 */
