@@ -129,7 +129,7 @@ struct ebm_config {
 	__u8 views; /* beyond the first */
 	__u8 skip; /* 1: a frame that no rule matches is skipped */
 	__u8 root_count;
-	__u32 screen; /* 1: ask ebm_screens first; 0: there are too many boxes, or they have nearly everything */
+	__u32 sieve; /* 1: ask ebm_sieves first; 0: there are too many boxes, or they have nearly everything */
 	struct ebm_root roots[EBM_RULES_TREES]; /* by rising rank */
 };
 

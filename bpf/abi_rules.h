@@ -97,20 +97,20 @@ struct ebm_root {
  * value of each byte below, the boxes that it may belong to. Where no box has all bytes of a flow there is no rule for it. Where
  * one has, there may still be none.
  */
-enum ebm_screen_row {
-	EBM_SCREEN_SRC = 0, /* four rows, the first byte first; of IPv4 alone, as all addresses here */
-	EBM_SCREEN_DST = 4,
-	EBM_SCREEN_SPORT = 8, /* two; ICMP's type */
-	EBM_SCREEN_DPORT = 10, /* two; ICMP's code */
-	EBM_SCREEN_PROTOCOL = 12, /* over IPv6, EBM_SCREEN_SIX is added */
-	EBM_SCREEN_ROWS = 13,
-	EBM_SCREEN_SIX = 128,
-	EBM_SCREEN_VALUES = 256, /* in a row */
+enum ebm_sieve_row {
+	EBM_SIEVE_SRC = 0, /* four rows, the first byte first; of IPv4 alone, as all addresses here */
+	EBM_SIEVE_DST = 4,
+	EBM_SIEVE_SPORT = 8, /* two; ICMP's type */
+	EBM_SIEVE_DPORT = 10, /* two; ICMP's code */
+	EBM_SIEVE_PROTOCOL = 12, /* over IPv6, EBM_SIEVE_SIX is added */
+	EBM_SIEVE_ROWS = 13,
+	EBM_SIEVE_SIX = 128,
+	EBM_SIEVE_VALUES = 256, /* in a row */
 };
 
-/* ebm_screens, one element a generation. */
-struct ebm_screen {
-	__u64 allowed[EBM_SCREEN_ROWS * EBM_SCREEN_VALUES];
+/* ebm_sieves, one element a generation. */
+struct ebm_sieve {
+	__u64 allowed[EBM_SIEVE_ROWS * EBM_SIEVE_VALUES];
 };
 
 /* The size of a generation's table. */
@@ -148,7 +148,7 @@ struct ebm_rule_stats {
 };
 
 _Static_assert(sizeof(struct ebm_node) == 16, "ABI");
-_Static_assert(sizeof(struct ebm_screen) == 13 * 2048, "ABI");
+_Static_assert(sizeof(struct ebm_sieve) == 13 * 2048, "ABI");
 _Static_assert(sizeof(struct ebm_rule) == 32, "ABI");
 _Static_assert(EBM_RULES_MAX % EBM_RULES_BLOCK == 0, "ABI");
 _Static_assert(EBM_FIELD_WORDS == EBM_FIELD_VIEW + EBM_RULES_VIEWS * EBM_FIELD_VIEW_WORDS, "ABI");

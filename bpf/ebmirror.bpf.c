@@ -36,7 +36,7 @@ const volatile struct {
 	enum ebm_view view;
 	enum ebm_use use;
 	enum ebm_node_bits node_bits;
-	enum ebm_screen_row screen_row;
+	enum ebm_sieve_row sieve_row;
 	enum ebm_table table;
 	enum ebm_rule_flag rule_flag;
 	/* What no program reads, and only maps of maps hold. */

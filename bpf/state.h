@@ -55,8 +55,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EBM_LIMIT_GENERATIONS);
 	__type(key, __u32);
-	__type(value, struct ebm_screen);
-} ebm_screens SEC(".maps");
+	__type(value, struct ebm_sieve);
+} ebm_sieves SEC(".maps");
 
 /* Index: generation * EBM_RULES_MAX + rank. */
 struct {

@@ -14,7 +14,7 @@
 #include "own.h"
 #include "parse.h"
 #include "rules.h"
-#include "screen.h"
+#include "sieve.h"
 #include "size.h"
 
 /*
@@ -135,7 +135,7 @@ static __always_inline void tap_choose(struct __sk_buff *skb, const struct flow 
 {
 	__u32 how = direction | (iface->layer3 ? RULES_LAYER3 : 0), rank;
 
-	if (flow->known && config->screen && !screen_allows(active, flow))
+	if (flow->known && config->sieve && !sieve_allows(active, flow))
 		return;
 	rank = rules_find(skb, flow, config, active, how, iface->ifindex);
 	choice->rule = rule_get(active, rank);

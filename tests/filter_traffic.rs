@@ -430,17 +430,17 @@ fn the_tap_finds_the_rules_that_a_test_of_the_same_frames_finds() {
     let seed = Random::seed(11);
     println!("SEED={seed}");
     let mut random = Random::new(seed);
-    let (mut rules_that_match, mut screens) = (0, 0);
+    let (mut rules_that_match, mut sieves) = (0, 0);
     let whole = [(25, 1), (25, 1), (25, 1), (25, 1), (25, 2), (25, 2), (25, 3), (25, 3)];
     for (count, tests) in whole.into_iter().chain([(6, 2), (6, 2), (5, 3), (4, 3)]) {
         let rig = quiet_rig(1600);
         rig.ebmirror(&["attach", "eth0"]).ok();
         let few = count < 25;
-        let wanted = |text: &str| if few { rules::have_screen(&[text]) } else { tests > 1 || !text.contains("vlan") };
+        let wanted = |text: &str| if few { rules::have_sieve(&[text]) } else { tests > 1 || !text.contains("vlan") };
         let texts = rules::random(&mut random, count, tests, wanted);
-        screens += usize::from(rules::have_screen(&texts));
+        sieves += usize::from(rules::have_sieve(&texts));
         rules_that_match += rules::tap_and_test_agree(&rig, &texts, &rules::frames(&mut random, 1_500));
     }
-    assert!(screens > 2, "{screens} sets have a screen, which is no test of it");
+    assert!(sieves > 2, "{sieves} sets have a sieve, which is no test of it");
     assert!(rules_that_match > 20, "{rules_that_match} of 200 rules match, which is no test");
 }

@@ -183,7 +183,7 @@ fn only(key: &Key, words: &[u8], views: u8) -> Compiled {
     Compiled {
         tables: Tables { nodes, roots: vec![Root { target: Target::Node(0), rank: 0 }], views },
         uses,
-        screen: None,
+        sieve: None,
         idle: None,
     }
 }

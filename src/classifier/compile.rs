@@ -6,7 +6,7 @@ use std::thread;
 use super::entry::Entry;
 use super::field::{Field, ViewField};
 use super::lower::{self, ENTRIES_MAX, LowerError};
-use super::screen::Screen;
+use super::sieve::Sieve;
 use super::table::Tables;
 use super::tree::{self, BuildError};
 use crate::model::expression::{Expression, Test};
@@ -39,7 +39,7 @@ pub struct Compiled {
     /// What they look at.
     pub uses: Uses,
     /// The sieve in front of them, where it is of use.
-    pub screen: Option<Screen>,
+    pub sieve: Option<Sieve>,
     /// The rank of the first rule that no frame can match.
     pub idle: Option<usize>,
 }
@@ -82,7 +82,7 @@ pub fn compile(rules: &[Rule], interface: Numbers<'_>) -> Result<Compiled, Compi
     Ok(Compiled {
         uses: uses(&tables),
         tables,
-        screen: Screen::of(&entries),
+        sieve: Sieve::of(&entries),
         idle: entries.iter().position(Vec::is_empty),
     })
 }

@@ -7,6 +7,6 @@ pub mod field;
 pub mod key;
 pub mod linear;
 pub mod lower;
-pub mod screen;
+pub mod sieve;
 pub mod table;
 pub mod tree;

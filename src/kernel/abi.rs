@@ -13,7 +13,7 @@ pub use super::skel::types::{
     ebm_active, ebm_config as Config, ebm_control as Control, ebm_counter, ebm_direction, ebm_gso, ebm_iface as Iface,
     ebm_iface_stats as IfaceStats, ebm_limit, ebm_loss as Loss, ebm_meta as Meta, ebm_node, ebm_oversize,
     ebm_peer as RawPeer, ebm_peer_flag, ebm_peer_stats as RawPeerStats, ebm_reason, ebm_rule,
-    ebm_rule_stats as RawRuleStats, ebm_rules_limit, ebm_schema, ebm_screen, ebm_tunnel,
+    ebm_rule_stats as RawRuleStats, ebm_rules_limit, ebm_schema, ebm_sieve, ebm_tunnel,
 };
 use crate::model::interface::{Direction, Directions};
 use crate::model::stats::{Counter, Reason};
@@ -71,7 +71,7 @@ pod!(
     RawPeerStats = 304,
     Loss = 16,
     ebm_rule = 32,
-    ebm_screen = 26_624,
+    ebm_sieve = 26_624,
     ebm_node = 16,
     RawRuleStats = 16_384,
     rules::Block = 4_096,

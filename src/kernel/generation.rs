@@ -40,7 +40,7 @@ impl Instance {
                 config.views = old.views;
                 config.root_count = old.root_count;
                 config.roots = old.roots;
-                config.screen = old.screen;
+                config.sieve = old.sieve;
             }
         }
         config.stamp = old.stamp;
@@ -67,8 +67,8 @@ impl Instance {
         self.write_peers(free, peers, &mut meta)?;
         maps.put_rules(free, &raw);
         match &change.compiled {
-            None => maps.keep_screen(free)?,
-            Some(compiled) => compiled.screen.iter().try_for_each(|screen| maps.put_screen(free, screen))?,
+            None => maps.keep_sieve(free)?,
+            Some(compiled) => compiled.sieve.iter().try_for_each(|sieve| maps.put_sieve(free, sieve))?,
         }
         maps.put_table(free, table)?;
         tables::pin_table(&self.place, free, table.map(|(_, map)| map))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebmirror::classifier::lower::{ENTRIES_MAX, lower};
-use ebmirror::classifier::screen::Screen;
+use ebmirror::classifier::sieve::Sieve;
 use ebmirror::lab::expressions::expression;
 use ebmirror::lab::random::{self, Random};
 use serde_json::Value;
@@ -26,9 +26,9 @@ pub fn random(random: &mut Random, count: usize, tests: usize, wanted: impl Fn(&
 }
 
 /// Whether flows are sieved before rules of these expressions are asked.
-pub fn have_screen(expressions: &[impl AsRef<str>]) -> bool {
+pub fn have_sieve(expressions: &[impl AsRef<str>]) -> bool {
     let entries = |text: &str| lower(&text.parse().unwrap(), &|_| None, ENTRIES_MAX).unwrap();
-    Screen::of(&expressions.iter().map(|text| entries(text.as_ref())).collect::<Vec<_>>()).is_some()
+    Sieve::of(&expressions.iter().map(|text| entries(text.as_ref())).collect::<Vec<_>>()).is_some()
 }
 
 /// Frames that are whole: what is cut off in a tag the kernel does not receive.

@@ -21,8 +21,8 @@ pub fn the_tap_finds_what_a_test_finds() -> String {
             );
             matched.push(rules::tap_and_test_agree(&mirror.rig, &texts, &rules::frames(&mut random, FRAMES)));
         }
-        let few = rules::random(&mut random, 3, 2, |text| rules::have_screen(&[text]));
-        assert!(rules::have_screen(&few), "{few:?}");
+        let few = rules::random(&mut random, 3, 2, |text| rules::have_sieve(&[text]));
+        assert!(rules::have_sieve(&few), "{few:?}");
         matched.push(rules::tap_and_test_agree(&mirror.rig, &few, &rules::frames(&mut random, FRAMES)));
         // What comes next counts from here.
         mirror.counted(|counted| counted.tap("ingress", "seen").packets >= 4 * 2 * FRAMES as u64);

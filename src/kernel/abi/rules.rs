@@ -3,12 +3,12 @@
 use super::{Config, Pod, ebm_rules_limit};
 use crate::classifier::compile::Uses;
 use crate::classifier::field;
-use crate::classifier::screen::{self, Screen};
+use crate::classifier::sieve::{self, Sieve};
 use crate::classifier::table::{Node, Root, TREES_MAX, Target};
 use crate::kernel::skel::types::{
-    ebm_node as RawNode, ebm_node_bits, ebm_root as RawRoot, ebm_rule_flag, ebm_screen_row, ebm_table, ebm_use,
+    ebm_node as RawNode, ebm_node_bits, ebm_root as RawRoot, ebm_rule_flag, ebm_sieve_row, ebm_table, ebm_use,
 };
-pub use crate::kernel::skel::types::{ebm_rule as RawRule, ebm_screen as RawScreen};
+pub use crate::kernel::skel::types::{ebm_rule as RawRule, ebm_sieve as RawSieve};
 use crate::model::rule::{Action, Rule, Sample, SnapLen};
 
 /// Rules an instance.
@@ -24,14 +24,14 @@ const _: () = assert!(TREES_MAX == ebm_rules_limit::EBM_RULES_TREES.0 as usize);
 const _: () = assert!(field::VIEWS as u32 == ebm_rules_limit::EBM_RULES_VIEWS.0);
 const _: () = assert!(field::CAPTURED_MAX == ebm_rules_limit::EBM_RULES_CAPTURED.0);
 const _: () = assert!(field::TRANSPORT_MAX == ebm_rules_limit::EBM_RULES_TRANSPORT.0);
-const _: () = assert!(screen::ROWS as u32 == ebm_screen_row::EBM_SCREEN_ROWS.0);
-const _: () = assert!(screen::VALUES as u32 == ebm_screen_row::EBM_SCREEN_VALUES.0);
-const _: () = assert!(screen::SRC as u32 == ebm_screen_row::EBM_SCREEN_SRC.0);
-const _: () = assert!(screen::DST as u32 == ebm_screen_row::EBM_SCREEN_DST.0);
-const _: () = assert!(screen::SPORT as u32 == ebm_screen_row::EBM_SCREEN_SPORT.0);
-const _: () = assert!(screen::DPORT as u32 == ebm_screen_row::EBM_SCREEN_DPORT.0);
-const _: () = assert!(screen::PROTOCOL as u32 == ebm_screen_row::EBM_SCREEN_PROTOCOL.0);
-const _: () = assert!(screen::SIX as u32 == ebm_screen_row::EBM_SCREEN_SIX.0);
+const _: () = assert!(sieve::ROWS as u32 == ebm_sieve_row::EBM_SIEVE_ROWS.0);
+const _: () = assert!(sieve::VALUES as u32 == ebm_sieve_row::EBM_SIEVE_VALUES.0);
+const _: () = assert!(sieve::SRC as u32 == ebm_sieve_row::EBM_SIEVE_SRC.0);
+const _: () = assert!(sieve::DST as u32 == ebm_sieve_row::EBM_SIEVE_DST.0);
+const _: () = assert!(sieve::SPORT as u32 == ebm_sieve_row::EBM_SIEVE_SPORT.0);
+const _: () = assert!(sieve::DPORT as u32 == ebm_sieve_row::EBM_SIEVE_DPORT.0);
+const _: () = assert!(sieve::PROTOCOL as u32 == ebm_sieve_row::EBM_SIEVE_PROTOCOL.0);
+const _: () = assert!(sieve::SIX as u32 == ebm_sieve_row::EBM_SIEVE_SIX.0);
 
 /// An element of the rules' texts.
 #[derive(Clone, Copy)]
@@ -147,9 +147,9 @@ pub fn set_roots(config: &mut Config, roots: &[Root]) {
 }
 
 /// The sieve as the datapath wants it.
-pub fn raw_screen(screen: &Screen) -> RawScreen {
-    let mut raw = RawScreen::zeroed();
-    raw.allowed.copy_from_slice(screen.allowed.as_flattened());
+pub fn raw_sieve(sieve: &Sieve) -> RawSieve {
+    let mut raw = RawSieve::zeroed();
+    raw.allowed.copy_from_slice(sieve.allowed.as_flattened());
     raw
 }
 

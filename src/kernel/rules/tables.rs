@@ -5,10 +5,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use crate::classifier::compile::Compiled;
-use crate::classifier::screen::Screen;
+use crate::classifier::sieve::Sieve;
 use crate::classifier::table::Node;
 use crate::kernel::abi::Config;
-use crate::kernel::abi::rules::{RULES, RawRule, RawScreen, TableSize, raw_screen, raw_table, raw_uses, set_roots};
+use crate::kernel::abi::rules::{RULES, RawRule, RawSieve, TableSize, raw_sieve, raw_table, raw_uses, set_roots};
 use crate::kernel::maps::{self, MappedTable, Table};
 use crate::kernel::pins::Place;
 use crate::kernel::programs::{self, bpf_error};
@@ -17,7 +17,7 @@ use crate::model::{Code, Error, Result};
 /// An instance's rules and tables.
 pub(in crate::kernel) struct ClassifierMaps {
     rules: MappedTable<RawRule>,
-    screens: Table<RawScreen>,
+    sieves: Table<RawSieve>,
     /// As `TableSize::ALL`.
     tables: [MapHandle; 3],
 }
@@ -39,7 +39,7 @@ impl ClassifierMaps {
         let [small, medium, large] = TableSize::ALL;
         Ok(ClassifierMaps {
             rules: MappedTable::open(&place.pin("ebm_rules"))?,
-            screens: Table::open(&place.pin("ebm_screens"))?,
+            sieves: Table::open(&place.pin("ebm_sieves"))?,
             tables: [open(small)?, open(medium)?, open(large)?],
         })
     }
@@ -52,13 +52,13 @@ impl ClassifierMaps {
     }
 
     /// Writes the sieve of a generation that nobody reads.
-    pub(in crate::kernel) fn put_screen(&self, generation: u32, screen: &Screen) -> Result<()> {
-        self.screens.set(generation, &raw_screen(screen))
+    pub(in crate::kernel) fn put_sieve(&self, generation: u32, sieve: &Sieve) -> Result<()> {
+        self.sieves.set(generation, &raw_sieve(sieve))
     }
 
     /// Gives it the other generation's.
-    pub(in crate::kernel) fn keep_screen(&self, generation: u32) -> Result<()> {
-        self.screens.set(generation, &self.screens.get(1 - generation)?)
+    pub(in crate::kernel) fn keep_sieve(&self, generation: u32) -> Result<()> {
+        self.sieves.set(generation, &self.sieves.get(1 - generation)?)
     }
 
     /// Makes this the table of a generation, and its only one.
@@ -101,7 +101,7 @@ pub(in crate::kernel) fn describe(
     config.table = table.map_or(0, TableSize::number);
     config.views = compiled.tables.views;
     set_roots(config, &compiled.tables.roots);
-    config.screen = u32::from(compiled.screen.is_some());
+    config.sieve = u32::from(compiled.sieve.is_some());
 }
 
 /// A map with the nodes. None when there is no tree; one without a node must be in a table as well to be asked.

@@ -1,4 +1,4 @@
-//! The screen lets every flow pass that has a rule, and few others.
+//! The sieve lets every flow pass that has a rule, and few others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
@@ -10,20 +10,20 @@ use crate::classifier::tree::tests::{put, some_key, some_rules};
 use crate::lab::classbench::{self, Mix};
 use crate::lab::random::Random;
 
-/// What the datapath makes of a flow with this key: bpf/screen.h.
-fn allows(screen: &Screen, key: &Key) -> bool {
+/// What the datapath makes of a flow with this key: bpf/sieve.h.
+fn allows(sieve: &Sieve, key: &Key) -> bool {
     let get = |field| key[Field::view(0, field).word()];
     let six = get(ViewField::EtherType) == IP6;
     let protocol = get(ViewField::Protocol) as u8 | if six { SIX } else { 0 };
-    let mut left = screen.allowed[PROTOCOL][usize::from(protocol)];
+    let mut left = sieve.allowed[PROTOCOL][usize::from(protocol)];
     let ports = [get(ViewField::SrcPort) as u16, get(ViewField::DstPort) as u16].map(u16::to_be_bytes);
     for (row, value) in (SPORT..).zip(ports.as_flattened()) {
-        left &= screen.allowed[row][usize::from(*value)];
+        left &= sieve.allowed[row][usize::from(*value)];
     }
     let addresses = [get(ViewField::Src0), get(ViewField::Dst0)].map(u32::to_be_bytes);
     if !six {
         for (row, value) in (SRC..).zip(addresses.as_flattened()) {
-            left &= screen.allowed[row][usize::from(*value)];
+            left &= sieve.allowed[row][usize::from(*value)];
         }
     }
     left != 0
@@ -36,17 +36,17 @@ fn lowered(expressions: &[&str]) -> Vec<Vec<Entry>> {
 #[test]
 fn a_flow_that_has_a_rule_passes() {
     let mut random = Random::new(1);
-    let (mut screens, mut with_rule, mut kept) = (0, 0, 0);
+    let (mut sieves, mut with_rule, mut kept) = (0, 0, 0);
     for size in (1..=12).cycle().take(20_000) {
         let rules = some_rules(size, &mut random);
-        let Some(screen) = Screen::of(&rules) else { continue };
-        screens += 1;
+        let Some(sieve) = Sieve::of(&rules) else { continue };
+        sieves += 1;
         for _ in 0..200 {
             let mut key = some_key(&rules, &mut random);
             let (family, _, protocols) = ASKED[random.below(2)];
             put(&mut key, Field::view(0, ViewField::EtherType), family);
             put(&mut key, Field::view(0, ViewField::Protocol), protocols[random.below(3)].into());
-            let passes = allows(&screen, &key);
+            let passes = allows(&sieve, &key);
             kept += usize::from(!passes);
             if let Some(rule) = linear::first(&rules, &key) {
                 with_rule += 1;
@@ -54,7 +54,7 @@ fn a_flow_that_has_a_rule_passes() {
             }
         }
     }
-    assert!(screens > 900 && with_rule > 20_000 && kept > 100_000, "{screens} {with_rule} {kept}");
+    assert!(sieves > 900 && with_rule > 20_000 && kept > 100_000, "{sieves} {with_rule} {kept}");
 }
 
 #[test]
@@ -63,16 +63,16 @@ fn a_flow_that_has_no_rule_rarely_passes() {
         for (size, most) in [(1, 10), (10, 10), (40, 50)] {
             let set = classbench::rules(mix, size, 1);
             let rules: Vec<_> = set.iter().map(|rule| rule.entries()).collect();
-            let screen = Screen::of(&rules).unwrap();
+            let sieve = Sieve::of(&rules).unwrap();
             let mut random = Random::new(2);
             let misses: Vec<Key> =
                 (0..5_000).filter_map(|_| Some(classbench::miss(&set, true, &mut random)?.key())).collect();
-            let passed = misses.iter().filter(|key| allows(&screen, key)).count();
+            let passed = misses.iter().filter(|key| allows(&sieve, key)).count();
             assert!(misses.len() > 4_000 && passed <= most, "{} {size}: {passed} of {}", mix.name(), misses.len());
             for _ in 0..1_000 {
                 let key = set[random.below(set.len())].packet(&mut random).key();
                 let asked = ASKED[0].2.contains(&(key[Field::view(0, ViewField::Protocol).word()] as u8));
-                assert!(!asked || allows(&screen, &key), "{} {size}: {key:?}", mix.name());
+                assert!(!asked || allows(&sieve, &key), "{} {size}: {key:?}", mix.name());
             }
         }
     }
@@ -90,15 +90,15 @@ fn where_it_would_be_of_no_use_there_is_none() {
         (&["host 10.0.0.1", "inbound"], false),
         (&["arp", "ether host 02:00:00:00:00:01"], false),
     ] {
-        assert_eq!(Screen::of(&lowered(expressions)).is_some(), useful, "{expressions:?}");
+        assert_eq!(Sieve::of(&lowered(expressions)).is_some(), useful, "{expressions:?}");
     }
     let many = |count| (0..count).map(|port| format!("udp dst port {}", 257 * port)).collect::<Vec<_>>();
     for (count, useful) in [(64, true), (65, false), (200, false)] {
         let many = many(count);
         let expressions: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(Screen::of(&lowered(&expressions)).is_some(), useful, "{count}");
+        assert_eq!(Sieve::of(&lowered(&expressions)).is_some(), useful, "{count}");
     }
-    assert!(Screen::of(&[vec![Entry::default()]]).is_none());
+    assert!(Sieve::of(&[vec![Entry::default()]]).is_none());
 }
 
 #[test]

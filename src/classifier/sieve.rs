@@ -28,10 +28,10 @@ pub const SIX: u8 = 128;
 /// Bits of an element: boxes, at most.
 const BITS: usize = 64;
 /// Entries beyond which nobody tries to make so few boxes of them.
-const ENTRIES: usize = 512;
+const ENTRIES: usize = 256;
 /// The protocols that are asked about, by the type of Ethernet.
 const ASKED: [(u32, u8, [u8; 3]); 2] = [(IP, 0, [1, 6, 17]), (IP6, SIX, [6, 17, 58])];
-/// A screen that lets more than this share of all flows pass is not worth asking.
+/// A sieve that lets more than this share of all flows pass is not worth asking.
 const USEFUL: f64 = 0.75;
 
 const IP: u32 = 0x0800;
@@ -39,14 +39,14 @@ const IP6: u32 = 0x86dd;
 
 /// For each value of each byte, the boxes that it may belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Screen {
+pub struct Sieve {
     /// By row and value.
     pub allowed: Box<[[u64; VALUES]; ROWS]>,
 }
 
-impl Screen {
+impl Sieve {
     /// That of these rules; None where it would be too large, or let nearly everything pass.
-    pub fn of(rules: &[Vec<Entry>]) -> Option<Screen> {
+    pub fn of(rules: &[Vec<Entry>]) -> Option<Sieve> {
         let boxes = boxes(rules.iter().flatten())?;
         if boxes.len() > BITS || boxes.iter().map(ByteBox::share).sum::<f64>() > USEFUL {
             return None;
@@ -59,7 +59,7 @@ impl Screen {
                 }
             }
         }
-        Some(Screen { allowed })
+        Some(Sieve { allowed })
     }
 }
 
