@@ -111,8 +111,9 @@ __noinline int slice_headers(struct __sk_buff *skb)
 	return 0;
 }
 
-/* The end of the copy into the buffer, room for the headers in front of the rest. 0, SLICE_NOT, or a
- * negative error. */
+/* The end of the copy, and its Ethernet header, into the buffer; room for the headers behind that. 0, SLICE_NOT, or a negative
+ * error. Not with bpf_skb_change_head, which leaves the network header at the copy's own, where classifiers, queues that mark
+ * congestion and devices without a link layer look for the outer one. */
 __noinline int slice_tail(struct __sk_buff *skb, __u32 first, __u32 last, __u32 room)
 {
 	struct buffer *buffer = buffer_get();
@@ -122,12 +123,13 @@ __noinline int slice_tail(struct __sk_buff *skb, __u32 first, __u32 last, __u32 
 		return SLICE_NOT;
 	barrier_var(last);
 	last += 1;
-	if (bpf_skb_load_bytes(skb, first, buffer->bytes + BUFFER_HEAD + first, last))
+	if (bpf_skb_load_bytes(skb, first, buffer->bytes + BUFFER_HEAD + first, last) ||
+	    bpf_skb_load_bytes(skb, 0, buffer->bytes + BUFFER_HEAD, ETH_HLEN))
 		return SLICE_NOT;
 	/* Refused: the kernel has encapsulated it. */
 	if (bpf_skb_change_tail(skb, first, 0))
 		return SLICE_NOT;
-	return bpf_skb_change_head(skb, room, 0) ? -1 : 0;
+	return bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) ? -1 : 0;
 }
 
 /* Puts a fragment into the packet, from the buffer. 0, or a negative error. */
@@ -152,7 +154,7 @@ static __always_inline int slice_first(struct __sk_buff *skb, const struct slice
 	if (err)
 		return err;
 	err = slice_tail(skb, slices->first, slices->last, room);
-	return err ? err : slice_store(skb, start, room);
+	return err ? err : slice_store(skb, start, room + ETH_HLEN);
 }
 
 /* Makes the second fragment of the packet. 0, or a negative error. */
