@@ -633,6 +633,40 @@ fn checksums_in_fragments_are_those_that_the_kernel_would_finish() {
     }
 }
 
+/// A classifier on the underlay sees the outer headers, in each fragment, and not those of the copy.
+#[test]
+fn classifiers_see_the_outer_header_of_every_fragment() {
+    let rig = rig(1500);
+    rig.ebmirror(&["attach", "eth0"]).ok();
+    for command in [
+        "tc qdisc add dev eth1 root handle 1: htb default 2 r2q 100000",
+        "tc class add dev eth1 parent 1: classid 1:1 htb rate 10gbit",
+        "tc class add dev eth1 parent 1: classid 1:2 htb rate 10gbit",
+        &format!("tc filter add dev eth1 parent 1: protocol all u32 match ip dst {COLLECTOR}/32 flowid 1:1"),
+    ] {
+        rig.tool(&rig.host, command);
+    }
+    let sent = |class: &str| {
+        let classes = rig.tool(&rig.host, "tc -s class show dev eth1");
+        let one = classes.split("class htb ").find(|text| text.starts_with(class)).expect("the class").to_owned();
+        let words: Vec<&str> = one.split_whitespace().skip_while(|word| *word != "Sent").collect();
+        words[3].parse::<usize>().unwrap()
+    };
+    for way in [VXLAN, Way { kind: Kind::Gre, ..VXLAN }] {
+        way.add(&rig, "ids", &[]);
+        let (ours, others) = (sent("1:1"), sent("1:2"));
+        let arrivals = Arrivals::of(&rig, way);
+        let frames = [client_to_host(&rig), host_to_client(&rig)].map(|ethernet| frames_of(&ethernet, 1490..=1514));
+        send_both_ways(&rig, &arrivals, [&frames[0], &frames[1]], 2);
+        let copies = arrivals.take(50);
+        assert_same_frames(way.tunnel(), &frames.concat(), &copies);
+        assert!(copies.iter().all(|copy| copy.fragments.len() == 2));
+        assert!(sent("1:1") - ours >= 100, "{way:?}: {} of them", sent("1:1") - ours);
+        assert!(sent("1:2") - others < 10, "{way:?}: {} others", sent("1:2") - others);
+        rig.ebmirror(&["peer", "del", "ids"]).ok();
+    }
+}
+
 /// There is no IP around the frames of a span: what the device does not take is cut, or lost.
 #[test]
 fn a_span_is_as_wide_as_its_device() {
