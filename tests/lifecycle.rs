@@ -706,7 +706,9 @@ fn what_crosses_a_stage_without_its_program_is_lost_and_counted() {
     rig.ebmirror(&["pin"]).ok();
     traffic.mirrored_once();
     let stats = rig.balanced();
-    assert!(stats["interfaces"][0]["lost"]["packets"].as_u64().unwrap() > 0, "{stats}");
+    // The first frame stops the taps of both directions, and may be one that the host itself sends.
+    let lost: u64 = stats["interfaces"].as_array().unwrap().iter().map(|row| packets(&row["lost"])).sum();
+    assert!(lost > 0, "{stats}");
 }
 
 #[test]
