@@ -630,3 +630,52 @@ fn what_the_kernel_has_put_into_a_tunnel_is_copied_cut_and_fragmented() {
         nothing_is_lost(&rig, mode);
     }
 }
+
+/// A super-packet of TCP whose second segment has a checksum of zero.
+fn with_a_checksum_of_zero(ethernet: Ethernet, family: Family) -> (Vec<u8>, Gso, Checksum) {
+    const SIZE: usize = 1400;
+    const SEQ: u32 = 1_000_000;
+    let ip = match family {
+        V4 => ethernet.ipv4(NOBODY[0], NOBODY[1]),
+        _ => ethernet.ipv6(NOBODY6[0], NOBODY6[1]),
+    };
+    let tcp = |seq| Tcp { sport: 4000, dport: 5001, seq, ack: 2, flags: TCP_ACK, window: 500 };
+    let mut data = pattern(7, 3 * SIZE);
+    // The word that makes up for all others is their checksum.
+    data[SIZE..SIZE + 2].fill(0);
+    let second = ip.tcp(tcp(SEQ + SIZE as u32), &data[SIZE..2 * SIZE]);
+    let checksum = second.len() - SIZE - 4;
+    data[SIZE..SIZE + 2].copy_from_slice(&second[checksum..checksum + 2]);
+    let (whole, gso, checksum) = ip.tcp_offloaded(tcp(SEQ), &data, Some(SIZE as u16));
+    (whole, gso.unwrap(), checksum)
+}
+
+#[test]
+fn a_checksum_of_zero_is_copied() {
+    stay_on_this_cpu();
+    for mtu in [1600, 1500] {
+        let rig = flow_rig(mtu);
+        join_nothing(&rig);
+        mirror_over(&rig, V4, &policy("wire", "fragment"));
+        for offloads in [Offloads::ON, Offloads::ON.with("tso", false), Offloads::OFF] {
+            set_offloads(&rig, offloads, offloads);
+            for family in FAMILIES {
+                for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+                    let what = format!("MTU {mtu}, {offloads}, {}", family.name);
+                    let (whole, gso, checksum) = with_a_checksum_of_zero(ethernet, family);
+                    let (wire, copies) = (record(&rig.client, "eth0"), Decoded::of(&rig, V4));
+                    let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+                    sender.send_offloaded(&whole, Some(gso), checksum).unwrap();
+                    let copies = settle(&what, || {
+                        let (wire, copies) = (seen(&wire), copies.frames());
+                        difference(&wire, &copies).map_or(Ok(copies), Err)
+                    });
+                    let field = copies[1].len() - usize::from(gso.size) - 4;
+                    assert!([[0, 0], [0xff, 0xff]].contains(&copies[1][field..field + 2].try_into().unwrap()), "{what}");
+                    assert!(copies.len() == 3 && copies.iter().all(|copy| has_right_checksums(copy)), "{what}");
+                }
+            }
+            nothing_is_lost(&rig, &format!("MTU {mtu}, {offloads}"));
+        }
+    }
+}
