@@ -89,8 +89,8 @@ pub fn add_ipv6(rig: &Rig, host: &Host, ifname: &str, address: &str) {
     for (key, value) in [
         ("accept_dad", "0"),
         ("router_solicitations", "0"),
-        // The groups that it is in are told once, and again in an hour.
-        ("mldv2_unsolicited_report_interval", "3600000"),
+        // The groups that it is in are told once, and again at a random moment within this time: 24 days.
+        ("mldv2_unsolicited_report_interval", "2147483647"),
         ("disable_ipv6", "0"),
     ] {
         sysctl(host, &format!("net/ipv6/conf/{ifname}/{key}"), value);
