@@ -82,7 +82,7 @@ pub fn set_features(ifname: &str, wanted: &[(&str, bool)]) -> io::Result<Vec<Str
 }
 
 /// Makes a device finish checksums and segment by itself, and not merge: turns off its transmit checksums, its
-/// transmit segmentation and its receive merging (GRO), also what is asked for and not active. Returns the names of
+/// transmit segmentation, scatter-gather and its receive merging (GRO), also what is asked for and not active. Returns the names of
 /// such features that are active nevertheless; empty is success.
 ///
 /// # Errors
@@ -109,7 +109,9 @@ pub fn stage_offloads_off(ifname: &str) -> io::Result<Vec<String>> {
 
 fn is_stage_offload(name: &str) -> bool {
     match name {
-        "rx-gro" | "rx-gro-list" | "rx-udp-gro-forwarding" => true,
+        // Without scatter-gather the kernel finishes a segment's checksum while it copies it into one piece, which whoever
+        // cuts it into fragments wants anyway.
+        "tx-scatter-gather" | "rx-gro" | "rx-gro-list" | "rx-udp-gro-forwarding" => true,
         _ => name.starts_with("tx-") && (name.contains("checksum") || name.contains("segmentation")),
     }
 }
