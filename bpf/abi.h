@@ -16,7 +16,7 @@
 /* Layout of the pinned maps. Pins of another schema are refused, never guessed at. */
 enum ebm_schema {
 	EBM_SCHEMA_UNSPEC = 0,
-	EBM_SCHEMA_CURRENT = 5,
+	EBM_SCHEMA_CURRENT = 6,
 };
 
 enum ebm_limit {
@@ -119,9 +119,8 @@ struct ebm_meta {
 struct ebm_config {
 	__u32 group_count; /* the destinations of a frame */
 	__u32 peer_count;
-	__u8 first[EBM_LIMIT_PEERS]; /* of a group: where its members begin */
-	__u8 count[EBM_LIMIT_PEERS]; /* of a group: its members, at least one */
-	__u8 members[EBM_LIMIT_PEERS]; /* peer slots, group by group: every peer once */
+	__u32 only_version; /* of the peer that gets every copy, where there is but one; else 0 */
+	__u32 only_slot;    /* its slot */
 	__u32 rule_count; /* 0: no key is made; the default decides */
 	__u32 stamp; /* new with every change of the tables; what is cached under another is void. Never 0 where there are rules */
 	__u32 uses; /* enum ebm_use */
@@ -130,6 +129,10 @@ struct ebm_config {
 	__u8 skip; /* 1: a frame that no rule matches is skipped */
 	__u8 root_count;
 	__u32 sieve; /* 1: ask ebm_sieves first; 0: there are too many boxes, or they have nearly everything */
+	/* Up to here it is what frames need of it, close together, as long as there is one peer and no rule. */
+	__u8 first[EBM_LIMIT_PEERS]; /* of a group: where its members begin */
+	__u8 count[EBM_LIMIT_PEERS]; /* of a group: its members, at least one */
+	__u8 members[EBM_LIMIT_PEERS]; /* peer slots, group by group: every peer once */
 	struct ebm_root roots[EBM_RULES_TREES]; /* by rising rank */
 };
 
@@ -203,7 +206,7 @@ struct ebm_loss {
 _Static_assert(sizeof(struct ebm_loss) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_control) == 16, "ABI");
 _Static_assert(sizeof(struct ebm_meta) == 32, "ABI");
-_Static_assert(sizeof(struct ebm_config) == 284, "ABI");
+_Static_assert(sizeof(struct ebm_config) == 292, "ABI");
 _Static_assert(sizeof(struct ebm_peer) == 152, "ABI");
 _Static_assert(sizeof(struct ebm_iface) == 64, "ABI");
 _Static_assert(sizeof(struct ebm_iface_stats) == 7 * 16, "ABI");

@@ -13,29 +13,42 @@
 #define DIRECT_NOT 1
 #define DIRECT_SPLIT 3 /* a case for split.h */
 
-/* The destination, or -1 where there may be others, or where a rule says more. */
-static __always_inline int direct_slot(const struct __sk_buff *skb, __u32 word)
+/* The destination and the version of its peer, or -1 where there may be others, or where a rule says more. */
+static __always_inline int direct_slot(const struct __sk_buff *skb, __u32 word, __u32 *version)
 {
 	const struct ebm_config *config = config_get(word & JOB_ACTIVE);
+	const struct ebm_peer *peer;
+	int slot;
 
-	if (word & JOB_RESEND || skb->tc_index || !config || config->group_count != 1)
+	if (word & JOB_RESEND || skb->tc_index || !config)
 		return -1;
-	return config_slot(word & JOB_ACTIVE, 0, skb->cb[JOB_CB_HASH]);
+	*version = config->only_version;
+	if (config->only_version)
+		return config->only_slot & (EBM_LIMIT_PEERS - 1);
+	slot = config->group_count == 1 ? config_slot(word & JOB_ACTIVE, 0, skb->cb[JOB_CB_HASH]) : -1;
+	peer = slot < 0 ? NULL : peer_get(word & JOB_ACTIVE, slot);
+	if (!peer)
+		return -1;
+	*version = peer->version;
+	return slot;
 }
 
 /* What plan would say of this copy and this peer, as far as all its questions have their plainest answers; else PLAN_LOST. */
-static __always_inline enum plan_way direct_way(struct __sk_buff *skb, const struct ebm_peer *peer,
+static __always_inline enum plan_way direct_way(struct __sk_buff *skb, __u32 active, __u32 slot, __u32 version,
 						const struct nexthop *nexthop)
 {
+	const struct ebm_peer *peer;
+
 	if (skb->gso_size || skb->vlan_present || skb->len > PLAN_NETWORK_MAX)
 		return PLAN_LOST;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return PLAN_LOST;
-	if (!nexthop->direct || !nexthop_is_fresh(nexthop, peer) || nexthop->due)
+	if (!nexthop->direct || !nexthop_is_fresh(nexthop, version) || nexthop->due)
 		return PLAN_LOST;
 	if (skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN)
 		return PLAN_FIXED;
-	if (peer->oversize != EBM_OVERSIZE_FRAGMENT)
+	peer = peer_get(active, slot);
+	if (!peer || peer->oversize != EBM_OVERSIZE_FRAGMENT)
 		return PLAN_LOST;
 	/* In fragments, which wants a finished checksum. */
 	return finish_is_done(skb) ? PLAN_FRAGMENT : PLAN_EXACT;
@@ -58,23 +71,21 @@ __noinline int direct_send(struct __sk_buff *skb)
 	const void *data = (const void *)(long)skb->data, *end = (const void *)(long)skb->data_end;
 	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
 	__u64 flags, length;
-	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE;
+	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE, version;
 	struct scratch *scratch = scratch_get();
-	int slot = direct_slot(skb, word);
+	int slot = direct_slot(skb, word, &version);
 	struct outer_packet packet = { .hash = hash };
 	struct ebm_peer_stats *stats;
-	const struct ebm_peer *peer;
 	struct nexthop *nexthop;
 	enum plan_way way;
 
 	if (!scratch || slot < 0 || data + ETH_HLEN > end)
 		return DIRECT_NOT;
-	peer = peer_get(active, slot);
 	nexthop = nexthop_entry(slot);
 	stats = stats_peer(active, slot);
-	if (!peer || !nexthop || !stats)
+	if (!nexthop || !stats)
 		return DIRECT_NOT;
-	way = direct_way(skb, peer, nexthop);
+	way = direct_way(skb, active, slot, version, nexthop);
 	if (way == PLAN_EXACT) {
 		stats_count(&stats->selected, &size);
 		return direct_hand_over(skb, scratch, slot, &size);
@@ -90,16 +101,17 @@ __noinline int direct_send(struct __sk_buff *skb)
 	barrier_var(length);
 	if (length > OUTER_MAX)
 		return DIRECT_NOT;
-	/* Before the packet is another one. */
+	/* Before the packet is another one; and long enough before it is read, as what is stored in pieces cannot be read as a whole
+	 * until it has left the processor's store buffer. */
 	__builtin_memcpy(nexthop->outer.bytes + OUTER_PAD + length, data, ETH_HLEN);
+	packet.length = skb->len + length - ETH_HLEN;
+	packet.id = nexthop->id;
+	outer_finish(&nexthop->outer, &packet);
 	flags = grow_flags(nexthop->outer.family == 6, outer_is_udp(nexthop->outer.tunnel)) | BPF_F_ADJ_ROOM_FIXED_GSO;
 	/* Refused: encapsulated already, or no memory. The packet is as it was. */
 	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, flags))
 		return DIRECT_NOT;
-	packet.length = skb->len - ETH_HLEN;
-	packet.id = nexthop->id;
 	nexthop->id += 1;
-	outer_finish(&nexthop->outer, &packet);
 	stats_count(&stats->selected, &size);
 	if (bpf_skb_store_bytes(skb, 0, nexthop->outer.bytes + OUTER_PAD, length + ETH_HLEN, BPF_F_RECOMPUTE_CSUM)) {
 		stats_lost(active, slot, &size, EBM_REASON_NO_MEMORY);

@@ -48,14 +48,35 @@ struct encap_job {
 	__u32 reserved;
 };
 
+/* Two words of cb at a time. */
+typedef __u64 __attribute__((may_alias)) job_words;
+
+struct job_saved {
+	__u64 low, high;
+	__u32 last;
+};
+
+static __always_inline void job_save(const struct __sk_buff *skb, struct job_saved *cb)
+{
+	cb->low = *(const volatile job_words *)&skb->cb[0];
+	cb->high = *(const volatile job_words *)&skb->cb[2];
+	cb->last = skb->cb[4];
+}
+
+static __always_inline void job_restore(struct __sk_buff *skb, const struct job_saved *cb)
+{
+	*(volatile job_words *)&skb->cb[0] = cb->low;
+	*(volatile job_words *)&skb->cb[2] = cb->high;
+	skb->cb[4] = cb->last;
+}
+
 /* `rule`: as in encap_job. It travels in tc_index: no word of cb is free. */
 static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 rule, __u32 hash, __u32 headers,
 					 const struct stats_size *size)
 {
 	skb->tc_index = rule;
-	skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT;
-	skb->cb[JOB_CB_HASH] = hash;
-	skb->cb[JOB_CB_SET_LO] = headers;
+	*(volatile job_words *)&skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT | (__u64)hash << 32;
+	*(volatile job_words *)&skb->cb[JOB_CB_SET_LO] = headers;
 	skb->cb[JOB_CB_BYTES] = size->bytes;
 }
 

@@ -209,10 +209,10 @@ __noinline int nexthop_refresh(struct __sk_buff *skb, __u32 active, __u32 slot, 
 	return nexthop->neighbour || nexthop->due ? NEXTHOP_RESOLVE : NEXTHOP_SEND;
 }
 
-/* Whether the entry is of this peer as it is now, and not too old. */
-static __always_inline bool nexthop_is_fresh(const struct nexthop *nexthop, const struct ebm_peer *peer)
+/* Whether the entry is of this version of the peer, and not too old. */
+static __always_inline bool nexthop_is_fresh(const struct nexthop *nexthop, __u32 version)
 {
-	return nexthop->version == peer->version && bpf_jiffies64() < nexthop->expires;
+	return nexthop->version == version && bpf_jiffies64() < nexthop->expires;
 }
 
 /* What is to be done with a copy for this peer now. */
@@ -220,7 +220,7 @@ static __always_inline enum nexthop_verdict nexthop_decide(struct __sk_buff *skb
 							   __u32 slot, const struct nexthop *nexthop,
 							   const struct encap_job *job)
 {
-	if (!nexthop_is_fresh(nexthop, peer))
+	if (!nexthop_is_fresh(nexthop, peer->version))
 		return nexthop_refresh(skb, job->active, slot, job->stage_ifindex);
 	if (nexthop->reason)
 		return NEXTHOP_LOST;

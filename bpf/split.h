@@ -57,7 +57,7 @@ static __always_inline int split_copy(struct __sk_buff *skb, struct slices *slic
 		return SPLIT_NOT;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return SPLIT_NOT;
-	if (!nexthop->direct || !nexthop_is_fresh(nexthop, peer) || nexthop->due)
+	if (!nexthop->direct || !nexthop_is_fresh(nexthop, peer->version) || nexthop->due)
 		return SPLIT_NOT;
 	return split_send(skb, slices, scratch, nexthop, stats);
 }
@@ -68,7 +68,8 @@ __noinline int split_stage(struct __sk_buff *skb)
 	__u32 word = skb->cb[JOB_CB_WORD];
 	struct scratch *scratch = scratch_get();
 	struct slices *slices = slices_get();
-	int slot = direct_slot(skb, word);
+	__u32 version;
+	int slot = direct_slot(skb, word, &version);
 
 	if (!scratch || !slices || slot < 0 || scratch->busy)
 		return SPLIT_NOT;

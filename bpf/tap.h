@@ -33,7 +33,7 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 	struct scratch *scratch = scratch_get();
 	__u64 copies, refused;
 	__u32 mark = skb->mark, tc_index = skb->tc_index;
-	__u32 cb[JOB_CB_WORDS];
+	struct job_saved cb;
 	long result;
 
 	/* A tap inside the stage, which is in the middle of something: a copy of ours that nobody knew. */
@@ -41,15 +41,13 @@ static __always_inline bool tap_clone(struct __sk_buff *skb, const struct ebm_co
 		return false;
 	copies = scratch->stage_copies;
 	refused = scratch->refused;
-	for (int i = 0; i < JOB_CB_WORDS; i++)
-		cb[i] = skb->cb[i];
+	job_save(skb, &cb);
 	job_to_stage(skb, word, rule, key->hash, headers, size);
 	skb->mark = control->mark;
 	result = bpf_clone_redirect(skb, ifindex, 0);
 	skb->mark = mark;
 	skb->tc_index = tc_index;
-	for (int i = 0; i < JOB_CB_WORDS; i++)
-		skb->cb[i] = cb[i];
+	job_restore(skb, &cb);
 	*corrected = scratch->open ? exact_settle() : 0;
 	if (scratch->stage_copies != copies)
 		return true;

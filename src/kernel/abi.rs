@@ -64,7 +64,7 @@ pod!(
     u32 = 4,
     Control = 16,
     Meta = 32,
-    Config = 284,
+    Config = 292,
     RawPeer = 152,
     Iface = 64,
     IfaceStats = 112,

@@ -64,7 +64,7 @@ impl Instance {
 
         // Whoever changed the set last may have died right after it: programs that read the free generation may still run.
         self.grace.wait()?;
-        self.write_peers(free, peers, &mut meta)?;
+        self.write_peers(free, peers, &mut config, &mut meta)?;
         maps.put_rules(free, &raw);
         match &change.compiled {
             None => maps.keep_sieve(free)?,

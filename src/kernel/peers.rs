@@ -39,8 +39,8 @@ impl Instance {
         self.commit(wanted, &rules.kept())
     }
 
-    /// Writes these peers into the free generation.
-    pub(super) fn write_peers(&self, free: u32, wanted: &Slots, meta: &mut Meta) -> Result<()> {
+    /// Writes these peers into the free generation. The configuration gets the version of the only one.
+    pub(super) fn write_peers(&self, free: u32, wanted: &Slots, config: &mut Config, meta: &mut Meta) -> Result<()> {
         for (slot, peer) in (0u32..).zip(wanted) {
             let old = self.peers.get(self.peer_index(1 - free, slot))?;
             let raw = match peer {
@@ -57,6 +57,9 @@ impl Instance {
                 }
             };
             self.peers.set(self.peer_index(free, slot), &raw)?;
+            if peer.is_some() && config.peer_count == 1 {
+                (config.only_slot, config.only_version) = (slot, raw.version);
+            }
         }
         Ok(())
     }
