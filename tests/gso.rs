@@ -671,7 +671,7 @@ fn a_checksum_of_zero_is_copied() {
                         difference(&wire, &copies).map_or(Ok(copies), Err)
                     });
                     let field = copies[1].len() - usize::from(gso.size) - 4;
-                    assert!([[0, 0], [0xff, 0xff]].contains(&copies[1][field..field + 2].try_into().unwrap()), "{what}");
+                    assert!(matches!(copies[1][field..field + 2], [0, 0] | [0xff, 0xff]), "{what}");
                     assert!(copies.len() == 3 && copies.iter().all(|copy| has_right_checksums(copy)), "{what}");
                 }
             }
