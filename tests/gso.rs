@@ -666,10 +666,8 @@ fn a_checksum_of_zero_is_copied() {
                     let (wire, copies) = (record(&rig.client, "eth0"), Decoded::of(&rig, V4));
                     let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
                     sender.send_offloaded(&whole, Some(gso), checksum).unwrap();
-                    let copies = settle(&what, || {
-                        let (wire, copies) = (seen(&wire), copies.frames());
-                        difference(&wire, &copies).map_or(Ok(copies), Err)
-                    });
+                    let copies = copies.take(3);
+                    settle(&what, || difference(&seen(&wire), &copies).map_or(Ok(()), Err));
                     let field = copies[1].len() - usize::from(gso.size) - 4;
                     assert!(matches!(copies[1][field..field + 2], [0, 0] | [0xff, 0xff]), "{what}");
                     assert!(copies.len() == 3 && copies.iter().all(|copy| has_right_checksums(copy)), "{what}");
