@@ -48,9 +48,14 @@ struct encap_job {
 	__u32 reserved;
 };
 
-/* Two words of cb at a time. */
+/* Two words of cb at a time, the first one in the lower half: JOB_CB_WORD with JOB_CB_HASH, JOB_CB_SET_LO with JOB_CB_SET_HI. */
 typedef __u64 __attribute__((may_alias)) job_words;
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and in the upper half elsewhere");
+_Static_assert(JOB_CB_WORD == 0 && JOB_CB_HASH == 1 && JOB_CB_SET_LO == 2 && JOB_CB_SET_HI == 3, "pairs");
+_Static_assert(JOB_CB_WORDS == 5, "job_save and job_restore know them all");
+
+/* What others have in cb, while the copy's job is there. */
 struct job_saved {
 	__u64 low, high;
 	__u32 last;
