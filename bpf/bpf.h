@@ -28,6 +28,9 @@ enum ebm_verdict {
 /* True where bpf_fib_lookup can tell the source address of a route; set before load. */
 const volatile bool ebm_fib_tells_source = false;
 
+/* Eight bytes in one access, wherever they stand and whatever they are. */
+typedef __u64 __attribute__((may_alias)) eight_bytes;
+
 static __always_inline __u64 min_u64(__u64 a, __u64 b)
 {
 	return a < b ? a : b;

@@ -48,9 +48,8 @@ struct encap_job {
 	__u32 reserved;
 };
 
-/* Two words of cb at a time, the first one in the lower half: JOB_CB_WORD with JOB_CB_HASH, JOB_CB_SET_LO with JOB_CB_SET_HI. */
-typedef __u64 __attribute__((may_alias)) job_words;
-
+/* cb is written two words at a time, the first one in the lower half: JOB_CB_WORD with JOB_CB_HASH, JOB_CB_SET_LO with
+ * JOB_CB_SET_HI. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and in the upper half elsewhere");
 _Static_assert(JOB_CB_WORD == 0 && JOB_CB_HASH == 1 && JOB_CB_SET_LO == 2 && JOB_CB_SET_HI == 3, "pairs");
 _Static_assert(JOB_CB_WORDS == 5, "job_save and job_restore know them all");
@@ -63,15 +62,15 @@ struct job_saved {
 
 static __always_inline void job_save(const struct __sk_buff *skb, struct job_saved *cb)
 {
-	cb->low = *(const volatile job_words *)&skb->cb[0];
-	cb->high = *(const volatile job_words *)&skb->cb[2];
+	cb->low = *(const volatile eight_bytes *)&skb->cb[0];
+	cb->high = *(const volatile eight_bytes *)&skb->cb[2];
 	cb->last = skb->cb[4];
 }
 
 static __always_inline void job_restore(struct __sk_buff *skb, const struct job_saved *cb)
 {
-	*(volatile job_words *)&skb->cb[0] = cb->low;
-	*(volatile job_words *)&skb->cb[2] = cb->high;
+	*(volatile eight_bytes *)&skb->cb[0] = cb->low;
+	*(volatile eight_bytes *)&skb->cb[2] = cb->high;
 	skb->cb[4] = cb->last;
 }
 
@@ -80,8 +79,8 @@ static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u3
 					 const struct stats_size *size)
 {
 	skb->tc_index = rule;
-	*(volatile job_words *)&skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT | (__u64)hash << 32;
-	*(volatile job_words *)&skb->cb[JOB_CB_SET_LO] = headers;
+	*(volatile eight_bytes *)&skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT | (__u64)hash << 32;
+	*(volatile eight_bytes *)&skb->cb[JOB_CB_SET_LO] = headers;
 	skb->cb[JOB_CB_BYTES] = size->bytes;
 }
 

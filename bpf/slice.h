@@ -64,14 +64,14 @@ static __always_inline bool slice_divide(struct slices *slices, const struct nex
 	return true;
 }
 
-/* Eight bytes at a time, wherever they stand: of single ones clang has dozens on the stack. */
-typedef __u64 __attribute__((may_alias)) slice_eight;
+/* As eight_bytes. */
 typedef __u16 __attribute__((may_alias)) slice_two;
 
+/* Eight at a time: of single ones clang has dozens on the stack. */
 static __always_inline void slice_copy(__u8 *to, const __u8 *from, __u32 eights)
 {
 	for (__u32 i = 0; i < eights; i++)
-		*(slice_eight *)(to + 8 * i) = *(const slice_eight *)(from + 8 * i);
+		*(eight_bytes *)(to + 8 * i) = *(const eight_bytes *)(from + 8 * i);
 }
 
 /* What the IP header at `ip` says of the fragment. */
