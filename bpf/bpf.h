@@ -28,6 +28,11 @@ enum ebm_verdict {
 /* True where bpf_fib_lookup can tell the source address of a route; set before load. */
 const volatile bool ebm_fib_tells_source = false;
 
+/* Where the kernel's own packet (struct sk_buff) has `csum_start` and `csum_offset`, and `head` and `data`, one behind the
+ * other; in bytes. 0 = not known, or not to be read; set before load. */
+const volatile __u16 ebm_skb_checksum = 0;
+const volatile __u16 ebm_skb_head = 0;
+
 /* Eight bytes in one access, wherever they stand and whatever they are. */
 typedef __u64 __attribute__((may_alias)) eight_bytes;
 

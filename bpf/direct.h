@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The straight way through the stage, for the copies there are most of: one destination, whose next hop is known, and an IP frame
- * without tag that fits as it is, or that exact shall make fragments of. It does what plan, share, grow and encap would do with
- * such a copy, one after the other, without asking what cannot be; everything else is left to them.
+ * without tag that fits as it is. It does what plan, share, grow and encap would do with such a copy, one after the other,
+ * without asking what cannot be; everything else is left to them, or to split.h.
  */
 #ifndef EBM_DIRECT_H
 #define EBM_DIRECT_H
@@ -48,21 +48,7 @@ static __always_inline enum plan_way direct_way(struct __sk_buff *skb, __u32 act
 	if (skb->len + nexthop->outer.length <= min_u64(nexthop->mtu, PLAN_NETWORK_MAX) + ETH_HLEN)
 		return PLAN_FIXED;
 	peer = peer_get(active, slot);
-	if (!peer || peer->oversize != EBM_OVERSIZE_FRAGMENT)
-		return PLAN_LOST;
-	/* In fragments, which wants a finished checksum. */
-	return finish_is_done(skb) ? PLAN_FRAGMENT : PLAN_EXACT;
-}
-
-/* On to exact. */
-static __always_inline int direct_hand_over(struct __sk_buff *skb, struct scratch *scratch, __u32 slot,
-					    const struct stats_size *size)
-{
-	__u32 word = skb->cb[JOB_CB_WORD];
-	struct encap_job job = { .word = word, .active = word & JOB_ACTIVE, .hash = skb->cb[JOB_CB_HASH], .size = *size };
-
-	exact_hand_over(skb, scratch, &job, 1ULL << (slot & (EBM_LIMIT_PEERS - 1)));
-	return EBM_VERDICT_NEXT;
+	return peer && peer->oversize == EBM_OVERSIZE_FRAGMENT ? PLAN_FRAGMENT : PLAN_LOST;
 }
 
 /* The verdict on the copy, DIRECT_NOT or DIRECT_SPLIT. Global: its stack shall not be under that of the long way. */
@@ -72,24 +58,19 @@ __noinline int direct_send(struct __sk_buff *skb)
 	struct stats_size size = { .packets = 1, .bytes = skb->cb[JOB_CB_BYTES] };
 	__u64 flags, length;
 	__u32 word = skb->cb[JOB_CB_WORD], hash = skb->cb[JOB_CB_HASH], active = word & JOB_ACTIVE, version;
-	struct scratch *scratch = scratch_get();
 	int slot = direct_slot(skb, word, &version);
 	struct outer_packet packet = { .hash = hash };
 	struct ebm_peer_stats *stats;
 	struct nexthop *nexthop;
 	enum plan_way way;
 
-	if (!scratch || slot < 0 || data + ETH_HLEN > end)
+	if (slot < 0 || data + ETH_HLEN > end)
 		return DIRECT_NOT;
 	nexthop = nexthop_entry(slot);
 	stats = stats_peer(active, slot);
 	if (!nexthop || !stats)
 		return DIRECT_NOT;
 	way = direct_way(skb, active, slot, version, nexthop);
-	if (way == PLAN_EXACT) {
-		stats_count(&stats->selected, &size);
-		return direct_hand_over(skb, scratch, slot, &size);
-	}
 	if (way == PLAN_FRAGMENT)
 		return DIRECT_SPLIT;
 	if (way == PLAN_LOST)

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Checksums that are left to be finished by the device that sends the packet: whether a copy has one. */
+/*
+ * Checksums that are left to be finished by the device that sends the packet: whether a copy has one, and how to finish it in
+ * the buffer. No helper finishes one in the packet.
+ */
 #ifndef EBM_FINISH_H
 #define EBM_FINISH_H
 
-#include "bpf.h"
+#include <linux/udp.h>
+#include "buffer.h"
+#include "csum.h"
+
+#define FINISH_FRAME_MAX 9216
+#define FINISH_SUM_STEP 512 /* bpf_csum_diff takes no more before Linux 6.13 */
+#define FINISH_START_MAX 256
+#define FINISH_TCP_CHECK 16 /* of its header (RFC 9293, 3.1) */
 
 /* True when the kernel has nothing to do with the packet's checksum, and has not looked at it: one more level of trust makes
  * this known, and is taken back. */
@@ -21,6 +31,89 @@ static __always_inline bool finish_is_none(struct __sk_buff *skb)
 static __always_inline bool finish_is_done(struct __sk_buff *skb)
 {
 	return bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || bpf_csum_update(skb, 0) >= 0 || finish_is_none(skb);
+}
+
+/* The sum over the frame in the buffer from `start` on; what stands behind the frame, up to the next multiple of four, becomes
+ * zero. */
+static __always_inline __u32 finish_sum(struct buffer *buffer, __u32 start, __u32 length)
+{
+	__u32 at = BUFFER_HEAD + start, sum = 0;
+
+	__builtin_memset(buffer->bytes + BUFFER_HEAD + length, 0, 4);
+	length -= start;
+	if (length > FINISH_FRAME_MAX)
+		return 0;
+	for (__u32 i = 0; i < FINISH_FRAME_MAX / FINISH_SUM_STEP && length >= FINISH_SUM_STEP; i++) {
+		sum = bpf_csum_diff(NULL, 0, (__be32 *)(buffer->bytes + at), FINISH_SUM_STEP, sum);
+		at += FINISH_SUM_STEP;
+		length -= FINISH_SUM_STEP;
+		if (at > BUFFER_HEAD + FINISH_FRAME_MAX)
+			return 0;
+	}
+	length = (length + 3) & (FINISH_SUM_STEP | (FINISH_SUM_STEP - 4));
+	barrier_var(length);
+	if (length > FINISH_SUM_STEP)
+		return 0;
+	return bpf_csum_diff(NULL, 0, (__be32 *)(buffer->bytes + at), length, sum);
+}
+
+/* Where a checksum is that is to be finished, from the frame's first byte. */
+struct finish {
+	__u32 start; /* where summing begins; 0 = there is none, or nobody knows */
+	__u32 field;
+};
+
+/*
+ * Of a packet that has one. No helper tells; the kernel's own packet does. Of TCP and UDP, plain or behind whatever other
+ * headers: SCTP leaves another sum to be finished (CRC32c, RFC 9260, 6.8), whose field is 8 bytes behind the start.
+ */
+static __always_inline struct finish finish_find(struct __sk_buff *skb)
+{
+	struct finish nowhere = {}, found;
+	struct { __u16 start, offset; } checksum;
+	struct { __u64 head, data; } bytes;
+
+	if (!ebm_skb_head || bpf_probe_read_kernel(&checksum, sizeof(checksum), (void *)skb + ebm_skb_checksum) ||
+	    bpf_probe_read_kernel(&bytes, sizeof(bytes), (void *)skb + ebm_skb_head))
+		return nowhere;
+	if (checksum.offset != FINISH_TCP_CHECK && checksum.offset != __builtin_offsetof(struct udphdr, check))
+		return nowhere;
+	found.start = checksum.start - (bytes.data - bytes.head);
+	found.field = found.start + checksum.offset;
+	if (found.start < ETH_HLEN || found.start > FINISH_START_MAX || found.field + sizeof(__u16) > skb->len)
+		return nowhere;
+	return found;
+}
+
+/* Zero is written as its other form, as skb_checksum_help does. */
+static __always_inline void finish_write(struct buffer *buffer, struct finish found, __u32 length)
+{
+	__u16 check = csum_fold(finish_sum(buffer, found.start, length));
+
+	if (!check)
+		check = 0xffff;
+	barrier_var(found.field); /* the verifier of Linux 6.1 forgets what it knew before the calls */
+	if (found.field <= FINISH_START_MAX + FINISH_TCP_CHECK)
+		__builtin_memcpy(buffer->bytes + BUFFER_HEAD + found.field, &check, sizeof(check));
+}
+
+/*
+ * Makes the packet forget that its checksum is to be finished, and gives it another length; what is in it is lost. The kernel
+ * forgets a checksum when the packet begins behind where summing does (skb_postpull_rcsum; before Linux 6.2 and the stable
+ * kernels of January 2023 one step later). Its length comes first: what is cut off in front may be more than the kernel thinks
+ * there is (__bpf_skb_min_len before Linux 6.13). 0; 1 when the packet is as it was; or a negative error.
+ */
+static __always_inline int finish_forget(struct __sk_buff *skb, struct finish found, __u32 wanted)
+{
+	__u32 gone = found.start + 1;
+
+	if (bpf_skb_change_tail(skb, wanted + gone, 0))
+		return 1;
+	if (bpf_skb_adjust_room(skb, -(__s32)gone, BPF_ADJ_ROOM_MAC, 0))
+		return -1;
+	if (!finish_is_none(skb) && (bpf_skb_adjust_room(skb, -1, BPF_ADJ_ROOM_MAC, 0) || !finish_is_none(skb)))
+		return -1;
+	return skb->len == wanted ? 0 : buffer_resize(skb, wanted);
 }
 
 #endif

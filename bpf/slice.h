@@ -12,7 +12,7 @@
 #define SLICE_HEADER (ETH_HLEN + sizeof(struct iphdr))
 #define SLICE_TUNNEL_MAX 16	/* VXLAN, GENEVE, GRE */
 #define SLICE_FRAME_MIN 512
-#define SLICE_FRAME_MAX 9216
+#define SLICE_FRAME_MAX FINISH_FRAME_MAX
 
 _Static_assert(BUFFER_HEAD >= SLICE_HEADER + SLICE_TUNNEL_MAX, "the outer headers end where the copy begins");
 
@@ -27,6 +27,7 @@ struct slices {
 	__u32 first;	/* bytes of the copy that the first fragment holds */
 	__u32 last;	/* bytes that the second one holds */
 	__u32 id;
+	struct finish unfinished; /* a checksum that it has */
 	struct stats_size size;
 };
 
@@ -111,9 +112,9 @@ __noinline int slice_headers(struct __sk_buff *skb)
 	return 0;
 }
 
-/* The end of the copy, and its Ethernet header, into the buffer; room for the headers behind that. 0, SLICE_NOT, or a negative
- * error. Not with bpf_skb_change_head, which leaves the network header at the copy's own, where classifiers, queues that mark
- * congestion and devices without a link layer look for the outer one. */
+/* Of a copy whose checksum is finished: its end, and its Ethernet header, into the buffer; room for the headers behind that.
+ * 0, SLICE_NOT, or a negative error. Not with bpf_skb_change_head, which leaves the network header at the copy's own, where
+ * classifiers, queues that mark congestion and devices without a link layer look for the outer one. */
 __noinline int slice_tail(struct __sk_buff *skb, __u32 first, __u32 last, __u32 room)
 {
 	struct buffer *buffer = buffer_get();
@@ -130,6 +131,30 @@ __noinline int slice_tail(struct __sk_buff *skb, __u32 first, __u32 last, __u32 
 	if (bpf_skb_change_tail(skb, first, 0))
 		return SLICE_NOT;
 	return bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0) ? -1 : 0;
+}
+
+/* Of another: all of it into the buffer, its checksum finished, and the packet as long as the first fragment. As slice_tail. */
+__noinline int slice_whole(struct __sk_buff *skb, __u32 room)
+{
+	struct buffer *buffer = buffer_get();
+	const struct slices *slices = slices_get();
+	__u32 length = skb->len - 1; /* as in fragment_one */
+	struct finish found;
+	int err;
+
+	if (!slices || !buffer || length >= SLICE_FRAME_MAX)
+		return SLICE_NOT;
+	barrier_var(length);
+	length += 1;
+	if (bpf_skb_load_bytes(skb, 0, buffer->bytes + BUFFER_HEAD, length))
+		return SLICE_NOT;
+	found = slices->unfinished;
+	if (found.start > FINISH_START_MAX)
+		return SLICE_NOT;
+	err = finish_forget(skb, found, room);
+	if (!err)
+		finish_write(buffer, found, length);
+	return err;
 }
 
 /* Puts a fragment into the packet, from the buffer. 0, or a negative error. */
@@ -153,8 +178,14 @@ static __always_inline int slice_first(struct __sk_buff *skb, const struct slice
 
 	if (err)
 		return err;
-	err = slice_tail(skb, slices->first, slices->last, room);
-	return err ? err : slice_store(skb, start, room + ETH_HLEN);
+	if (slices->unfinished.start) {
+		room += slices->first;
+		err = slice_whole(skb, room);
+	} else {
+		err = slice_tail(skb, slices->first, slices->last, room);
+		room += ETH_HLEN;
+	}
+	return err ? err : slice_store(skb, start, room);
 }
 
 /* Makes the second fragment of the packet. 0, or a negative error. */

@@ -2,7 +2,8 @@
 /*
  * The straight way of a copy that leaves in two fragments, outer IPv4, to one destination whose next hop is known: what
  * fragment.h does with any copy, without a plan and without a loop. The first fragment is the packet itself, of which only
- * the tail goes through the buffer. Its checksum, if it has one, is finished.
+ * the tail goes through the buffer. A copy with an unfinished checksum goes through it as a whole and gets the checksum there,
+ * where it can be found; else it goes through the bridge first.
  */
 #ifndef EBM_SPLIT_H
 #define EBM_SPLIT_H
@@ -62,6 +63,21 @@ static __always_inline int split_copy(struct __sk_buff *skb, struct slices *slic
 	return split_send(skb, slices, scratch, nexthop, stats);
 }
 
+/* On to exact, which gets packets whose checksums are finished. */
+static __always_inline int split_hand_over(struct __sk_buff *skb, const struct slices *slices, struct scratch *scratch)
+{
+	struct encap_job job = {
+		.word = skb->cb[JOB_CB_WORD], .active = slices->active, .hash = slices->hash, .size = slices->size
+	};
+	struct ebm_peer_stats *stats = stats_peer(slices->active, slices->slot);
+
+	if (!stats)
+		return SPLIT_NOT;
+	stats_count(&stats->selected, &slices->size);
+	exact_hand_over(skb, scratch, &job, 1ULL << (slices->slot & (EBM_LIMIT_PEERS - 1)));
+	return EBM_VERDICT_NEXT;
+}
+
 /* For the stage, where direct_send says so. Global, so that its stack is not under that of the long way. */
 __noinline int split_stage(struct __sk_buff *skb)
 {
@@ -69,7 +85,7 @@ __noinline int split_stage(struct __sk_buff *skb)
 	struct scratch *scratch = scratch_get();
 	struct slices *slices = slices_get();
 	__u32 version;
-	int slot = direct_slot(skb, word, &version);
+	int slot = direct_slot(skb, word, &version), verdict;
 
 	if (!scratch || !slices || slot < 0 || scratch->busy)
 		return SPLIT_NOT;
@@ -79,7 +95,12 @@ __noinline int split_stage(struct __sk_buff *skb)
 	slices->selected = false;
 	slices->size.packets = 1;
 	slices->size.bytes = skb->cb[JOB_CB_BYTES];
-	return split_copy(skb, slices, scratch);
+	slices->unfinished = (struct finish){};
+	if (finish_is_done(skb))
+		return split_copy(skb, slices, scratch);
+	slices->unfinished = finish_find(skb);
+	verdict = slices->unfinished.start ? split_copy(skb, slices, scratch) : SPLIT_NOT;
+	return verdict == SPLIT_NOT ? split_hand_over(skb, slices, scratch) : verdict;
 }
 
 /* For exact, of a copy for one destination that no rule says more about. Global, as split_stage. */
@@ -96,6 +117,7 @@ __noinline int split_exact(struct __sk_buff *skb)
 	slices->slot = set_first(scratch->set);
 	slices->hash = scratch->hash;
 	slices->selected = true;
+	slices->unfinished = (struct finish){};
 	slices->size.packets = 1;
 	slices->size.bytes = bytes;
 	verdict = split_copy(skb, slices, scratch);

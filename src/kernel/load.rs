@@ -13,6 +13,7 @@ use super::features;
 use super::instance::{LAST_PIN, UNFINISHED_PIN};
 use super::pins::Place;
 use super::programs::{self, bpf_error};
+use super::sk_buff;
 use super::skel::EbmirrorSkelBuilder;
 use crate::model::interface::{Direction, Mode, ModeChoice};
 use crate::model::{Code, Error, Result};
@@ -128,6 +129,10 @@ pub fn load(place: &Place, choice: ModeChoice) -> Result<Mode> {
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.ebm_fib_tells_source = features::fib_tells_source();
+        if let Some(layout) = sk_buff::layout() {
+            rodata.ebm_skb_checksum = layout.checksum;
+            rodata.ebm_skb_head = layout.head;
+        }
         rodata.ebm_cache_mask = cache_slots(cpus) - 1;
     }
     for mut map in open.open_object_mut().maps_mut() {

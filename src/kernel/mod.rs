@@ -20,6 +20,7 @@ pub mod pins;
 pub mod probe;
 pub mod programs;
 pub mod rules;
+mod sk_buff;
 mod skel;
 pub mod stage;
 pub mod tun;
