@@ -6,6 +6,7 @@
 #ifndef EBM_FINISH_H
 #define EBM_FINISH_H
 
+#include <linux/if_ether.h>
 #include <linux/udp.h>
 #include "buffer.h"
 #include "csum.h"
@@ -59,8 +60,8 @@ static __always_inline __u32 finish_sum(struct buffer *buffer, __u32 start, __u3
 
 /* Where a checksum is that is to be finished, from the frame's first byte. */
 struct finish {
-	__u32 start; /* where summing begins; 0 = there is none, or nobody knows */
-	__u32 field;
+	__u16 start; /* where summing begins; 0 = there is none, or nobody knows */
+	__u16 field;
 };
 
 /*
@@ -72,16 +73,18 @@ static __always_inline struct finish finish_find(struct __sk_buff *skb)
 	struct finish nowhere = {}, found;
 	struct { __u16 start, offset; } checksum;
 	struct { __u64 head, data; } bytes;
+	__u64 start;
 
 	if (!ebm_skb_head || bpf_probe_read_kernel(&checksum, sizeof(checksum), (void *)skb + ebm_skb_checksum) ||
 	    bpf_probe_read_kernel(&bytes, sizeof(bytes), (void *)skb + ebm_skb_head))
 		return nowhere;
 	if (checksum.offset != FINISH_TCP_CHECK && checksum.offset != __builtin_offsetof(struct udphdr, check))
 		return nowhere;
-	found.start = checksum.start - (bytes.data - bytes.head);
-	found.field = found.start + checksum.offset;
-	if (found.start < ETH_HLEN || found.start > FINISH_START_MAX || found.field + sizeof(__u16) > skb->len)
+	start = checksum.start - (bytes.data - bytes.head);
+	if (start < ETH_HLEN || start > FINISH_START_MAX || start + checksum.offset + sizeof(__u16) > skb->len)
 		return nowhere;
+	found.start = start;
+	found.field = start + checksum.offset;
 	return found;
 }
 
@@ -92,28 +95,25 @@ static __always_inline void finish_write(struct buffer *buffer, struct finish fo
 
 	if (!check)
 		check = 0xffff;
-	barrier_var(found.field); /* the verifier of Linux 6.1 forgets what it knew before the calls */
-	if (found.field <= FINISH_START_MAX + FINISH_TCP_CHECK)
-		__builtin_memcpy(buffer->bytes + BUFFER_HEAD + found.field, &check, sizeof(check));
+	__builtin_memcpy(buffer->bytes + BUFFER_HEAD + found.field, &check, sizeof(check));
+}
+
+/* Takes the bytes behind the Ethernet header, puts as many zeros there, and says whether the checksum is forgotten. */
+static __always_inline bool finish_pull(struct __sk_buff *skb, __s32 bytes)
+{
+	if (bpf_skb_adjust_room(skb, -bytes, BPF_ADJ_ROOM_MAC, 0))
+		return false;
+	return !bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, 0) && finish_is_none(skb);
 }
 
 /*
- * Makes the packet forget that its checksum is to be finished, and gives it another length; what is in it is lost. The kernel
- * forgets a checksum when the packet begins behind where summing does (skb_postpull_rcsum; before Linux 6.2 and the stable
- * kernels of January 2023 one step later). Its length comes first: what is cut off in front may be more than the kernel thinks
- * there is (__bpf_skb_min_len before Linux 6.13). 0; 1 when the packet is as it was; or a negative error.
+ * Makes the packet forget that its checksum is to be finished, at the price of its first bytes; its length is the same. The
+ * kernel forgets it when a packet begins behind where summing does (skb_postpull_rcsum), before Linux 6.2 and the stable
+ * kernels of January 2023 one byte later. False when it does not.
  */
-static __always_inline int finish_forget(struct __sk_buff *skb, struct finish found, __u32 wanted)
+static __always_inline bool finish_forget(struct __sk_buff *skb, struct finish found)
 {
-	__u32 gone = found.start + 1;
-
-	if (bpf_skb_change_tail(skb, wanted + gone, 0))
-		return 1;
-	if (bpf_skb_adjust_room(skb, -(__s32)gone, BPF_ADJ_ROOM_MAC, 0))
-		return -1;
-	if (!finish_is_none(skb) && (bpf_skb_adjust_room(skb, -1, BPF_ADJ_ROOM_MAC, 0) || !finish_is_none(skb)))
-		return -1;
-	return skb->len == wanted ? 0 : buffer_resize(skb, wanted);
+	return finish_pull(skb, found.start + 1) || finish_pull(skb, found.start + 2);
 }
 
 #endif

@@ -22,12 +22,13 @@ struct slices {
 	__u32 active;
 	__u32 slot;
 	__u32 hash;
-	__u32 selected; /* counted as such */
-	__u32 tunnel;	/* bytes of its headers */
-	__u32 first;	/* bytes of the copy that the first fragment holds */
-	__u32 last;	/* bytes that the second one holds */
 	__u32 id;
+	__u16 selected; /* counted as such */
+	__u16 tunnel;	/* bytes of its headers */
+	__u16 first;	/* bytes of the copy that the first fragment holds */
+	__u16 last;	/* bytes that the second one holds */
 	struct finish unfinished; /* a checksum that it has */
+	__u32 reserved;
 	struct stats_size size;
 };
 
@@ -107,6 +108,7 @@ __noinline int slice_headers(struct __sk_buff *skb)
 	packet.hash = slices->hash;
 	outer_finish(&nexthop->outer, &packet);
 	start = BUFFER_HEAD - SLICE_HEADER - tunnel;
+	barrier_var(start); /* clang would subtract from the pointer */
 	slice_copy(buffer->bytes + start, nexthop->outer.bytes + OUTER_PAD, (SLICE_HEADER + SLICE_TUNNEL_MAX + 7) / 8);
 	slice_tell(buffer->bytes + start + ETH_HLEN, &nexthop->outer, slices->id, tunnel + slices->first, FRAGMENT_MORE4);
 	return 0;
@@ -134,27 +136,25 @@ __noinline int slice_tail(struct __sk_buff *skb, __u32 first, __u32 last, __u32 
 }
 
 /* Of another: all of it into the buffer, its checksum finished, and the packet as long as the first fragment. As slice_tail. */
-__noinline int slice_whole(struct __sk_buff *skb, __u32 room)
+__noinline int slice_whole(struct __sk_buff *skb, __u32 wanted)
 {
 	struct buffer *buffer = buffer_get();
 	const struct slices *slices = slices_get();
 	__u32 length = skb->len - 1; /* as in fragment_one */
-	struct finish found;
-	int err;
 
 	if (!slices || !buffer || length >= SLICE_FRAME_MAX)
 		return SLICE_NOT;
 	barrier_var(length);
 	length += 1;
-	if (bpf_skb_load_bytes(skb, 0, buffer->bytes + BUFFER_HEAD, length))
+	if (bpf_skb_load_bytes(skb, 0, buffer->bytes + BUFFER_HEAD, length) || bpf_skb_change_tail(skb, wanted, 0))
 		return SLICE_NOT;
-	found = slices->unfinished;
-	if (found.start > FINISH_START_MAX)
-		return SLICE_NOT;
-	err = finish_forget(skb, found, room);
-	if (!err)
-		finish_write(buffer, found, length);
-	return err;
+	if (finish_forget(skb, slices->unfinished)) {
+		finish_write(buffer, slices->unfinished, length);
+		return 0;
+	}
+	if (skb->len != wanted || bpf_skb_change_tail(skb, length, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, buffer->bytes + BUFFER_HEAD, length, 0) ? -1 : SLICE_NOT;
 }
 
 /* Puts a fragment into the packet, from the buffer. 0, or a negative error. */

@@ -11,8 +11,8 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use common::traffic::{
-    Application, assert_same_frames, client_to_host, counter, host_to_client, packets, peer, reasons, record, send,
-    size_of_all, transfer, unanswered,
+    Application, assert_same_frames, bridged, client_to_host, counter, host_to_client, packets, peer, reasons, record,
+    send, size_of_all, transfer, unanswered,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, wait_for};
 use ebmirror::lab::capture::{Checksum, Frame, Sender};
@@ -531,12 +531,6 @@ fn checksums_in_cut_copies_are_those_of_the_whole_originals() {
     }
 }
 
-/// How many copies have crossed the bridge of the stage.
-fn bridged(rig: &Rig) -> u64 {
-    let links: Value = serde_json::from_str(&rig.tool(&rig.host, "ip -s -j link show dev ebm0")).unwrap();
-    links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
-}
-
 /// Datagrams of full length that leave with checksums to be finished, alone and as super-packets: in fragments nobody could
 /// finish them any more. Where the kernel tells where its packets have them, and the copy leaves in two fragments over IPv4,
 /// they do without the bridge.
@@ -656,6 +650,42 @@ fn checksums_in_fragments_are_those_that_the_kernel_would_finish() {
         assert!(copies.iter().all(|copy| copy.fragments.len() == 2));
         expect_books(&rig.balanced(), wanted.len(), [], &[]);
         rig.ebmirror(&["peer", "del", "ids"]).ok();
+    }
+}
+
+/// Far behind the first byte, at odd places, and in long frames.
+#[test]
+fn checksums_are_finished_wherever_they_are() {
+    let lengths = |mtu: u32| (mtu as usize - 10..=mtu as usize + 14).step_by(3).filter(|length| *length <= 9014);
+    for mtu in [1500, 5000, 8999] {
+        let rig = rig(mtu);
+        set_mirrored_mtu(&rig, 9000);
+        rig.ebmirror(&["attach", "eth0"]).ok();
+        for way in [VXLAN, Way { kind: Kind::Gre, keyed: true, ..VXLAN }] {
+            way.add(&rig, "ids", &[]);
+            let (arrivals, before, mut wanted) = (Arrivals::of(&rig, way), bridged(&rig), Vec::new());
+            for (host, ethernet) in [(&rig.client, client_to_host(&rig)), (&rig.host, host_to_client(&rig))] {
+                let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+                for length in lengths(mtu) {
+                    let (datagram, _) = unfinished(&ethernet, length).swap_remove(0);
+                    for (start, offset) in
+                        [20, 21, 33, 34, 37, 100, 241, 255, 256].into_iter().flat_map(|start| [(start, 6), (start, 16)])
+                    {
+                        let checksum = Checksum::NotReady { start, offset };
+                        sender.send_offloaded(&datagram, None, checksum).unwrap();
+                        let frame = Frame { bytes: datagram.clone(), outgoing: false, gso: None, checksum };
+                        wanted.push(frame.finished().into_owned());
+                    }
+                }
+            }
+            let copies = arrivals.take(wanted.len());
+            assert_same_frames(way.tunnel(), &wanted, &copies);
+            copies.iter().for_each(|copy| expect_fragments(way, copy, mtu as usize));
+            let crossed = bridged(&rig) - before;
+            assert!(crossed < wanted.len() as u64 / 4, "MTU {mtu}, {way:?}: {crossed} copies crossed the bridge");
+            expect_books(&rig.balanced(), wanted.len(), [], &[]);
+            rig.ebmirror(&["peer", "del", "ids"]).ok();
+        }
     }
 }
 

@@ -223,4 +223,60 @@ mod tests {
             assert!(cpus > 1_000 || cpus * slots * (CACHE_LINES_BYTES + CACHE_SLOT_BYTES) <= CACHE_BYTES);
         }
     }
+
+    /// Of each pinned map its name, and the bytes of a key and of a value.
+    const PINNED: [(&str, u32, u32); 33] = [
+        ("ebm_cache", 4, 2_097_152),
+        ("ebm_cache_key", 4, 64),
+        ("ebm_cache_wide", 4, 1_179_648),
+        ("ebm_config", 4, 292),
+        ("ebm_control", 4, 16),
+        ("ebm_fib", 4, 64),
+        ("ebm_fragment_id", 4, 4),
+        ("ebm_fragments", 40, 8),
+        ("ebm_frames", 4, 81_984),
+        ("ebm_grace", 4, 4),
+        ("ebm_grace_inner", 4, 4),
+        ("ebm_if_base", 4, 112),
+        ("ebm_if_stats", 4, 112),
+        ("ebm_ifaces", 4, 64),
+        ("ebm_key", 4, 512),
+        ("ebm_losses", 4, 16),
+        ("ebm_meta", 4, 32),
+        ("ebm_nexthops", 4, 168),
+        ("ebm_paces", 4, 48),
+        ("ebm_peer_base", 4, 304),
+        ("ebm_peer_stats", 4, 304),
+        ("ebm_peers", 4, 152),
+        ("ebm_rates", 4, 8),
+        ("ebm_rule_base", 4, 16_384),
+        ("ebm_rule_stats", 4, 16_384),
+        ("ebm_rules", 4, 32),
+        ("ebm_scratch", 4, 88),
+        ("ebm_search", 4, 152),
+        ("ebm_sieves", 4, 26_624),
+        ("ebm_slices", 4, 40),
+        ("ebm_table_large", 4, 4),
+        ("ebm_table_medium", 4, 4),
+        ("ebm_table_small", 4, 4),
+    ];
+    const PINNED_SCHEMA: u32 = 6;
+
+    /// Where this fails a map's layout has changed, and an instance of the version before could not be taken over: raise
+    /// EBM_SCHEMA_CURRENT, and change the table.
+    #[test]
+    fn maps_of_one_schema_have_one_layout() -> std::result::Result<(), String> {
+        let mut storage = MaybeUninit::uninit();
+        let open = EbmirrorSkelBuilder::default().open(&mut storage).map_err(|error| error.to_string())?;
+        let mut maps: Vec<_> = open
+            .open_object()
+            .maps()
+            .map(|map| (map.name().to_string_lossy().into_owned(), map.key_size(), map.value_size()))
+            .filter(|(name, ..)| name.starts_with("ebm_"))
+            .collect();
+        maps.sort();
+        let maps: Vec<_> = maps.iter().map(|(name, key, value)| (name.as_str(), *key, *value)).collect();
+        assert_eq!((SCHEMA, maps.as_slice()), (PINNED_SCHEMA, PINNED.as_slice()));
+        Ok(())
+    }
 }

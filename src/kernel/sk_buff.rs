@@ -22,7 +22,8 @@ pub fn layout() -> Option<Layout> {
     if !readable.unwrap_or(false) {
         return None;
     }
-    let btf = Btf::from_vmlinux().ok()?;
+    // Not Btf::from_vmlinux: it looks for files as well, which may be of another kernel.
+    let btf = Btf::from_path("/sys/kernel/btf/vmlinux").ok()?;
     let packet = btf.type_by_name::<Struct<'_>>("sk_buff")?.into();
     let place = |name| Some(member(&btf, &packet, name)? / 8);
     let (checksum, head) = (place("csum_start")?, place("head")?);

@@ -597,3 +597,9 @@ pub fn add_peer(rig: &Rig, name: &str, remote: &str, vni: u32, more: &[&str]) {
     let args = ["peer", "add", name, "--tunnel", "vxlan", "--remote", remote, "--vni", &vni];
     rig.ebmirror(&[&args[..], more].concat()).ok();
 }
+
+/// How many copies have crossed the bridge of the stage.
+pub fn bridged(rig: &Rig) -> u64 {
+    let links: Value = serde_json::from_str(&rig.tool(&rig.host, "ip -s -j link show dev ebm0")).unwrap();
+    links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use ebmirror::lab::capture::{Frame, Sender};
+use ebmirror::lab::capture::{Checksum, Frame, Sender};
 use ebmirror::lab::compare::{Fate, Packet, compare};
 use ebmirror::lab::frame::{Ethernet, pattern};
 use ebmirror::lab::network::Host;
@@ -13,8 +13,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::common::traffic::{
-    Application, assert_same_frames, client_to_host, datagram, host_to_client, packets, peer, reasons, record, send,
-    size_of_all, transfer, wire_size,
+    Application, assert_same_frames, bridged, client_to_host, datagram, host_to_client, packets, peer, reasons, record,
+    send, size_of_all, transfer, unanswered, wire_size,
 };
 use super::common::{CLIENT, HOST, Rig};
 use super::frames::{every_kind, oversized};
@@ -146,6 +146,34 @@ fn in_order(host: &Host, frames: &[Vec<u8>]) {
         frames.iter().try_for_each(|frame| sender.send(frame))
     })
     .unwrap();
+}
+
+/// Datagrams that leave in two fragments, with checksums that were left to the device, in their own place and in others: they
+/// do without the bridge of the stage.
+pub fn unfinished_as_sent(tunnel: Tunnel, family: Family) -> String {
+    Mirror::with(family, tunnel.peer(), &tunnel.decoder(family, Order::Strict), |mirror| {
+        let rig = &mirror.rig;
+        let (recorder, before, mut sent) = (record(&rig.collector, DECODER), bridged(rig), Vec::new());
+        for (host, ethernet) in [(&rig.client, client_to_host(rig)), (&rig.host, host_to_client(rig))] {
+            let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
+            for length in (1490..=1514).step_by(3) {
+                let data = pattern(length as u64, length - 42);
+                let (datagram, _, own) = unanswered(ethernet.clone()).udp_offloaded(4000, 5000, &data, None);
+                let elsewhere = [20, 37, 241, 256].map(|start| Checksum::NotReady { start, offset: 16 });
+                for checksum in std::iter::once(own).chain(elsewhere) {
+                    sender.send_offloaded(&datagram, None, checksum).unwrap();
+                    let frame = Frame { bytes: datagram.clone(), outgoing: false, gso: None, checksum };
+                    sent.push(frame.finished().into_owned());
+                }
+                wait_for_frames(rig, &recorder, &sent);
+            }
+        }
+        let copies: Vec<Vec<u8>> = decoded(&recorder).into_iter().map(|frame| frame.bytes).collect();
+        assert_same_frames(&whereabouts(rig), &sent, &copies);
+        let crossed = bridged(rig) - before;
+        assert!(crossed < sent.len() as u64 / 4, "{crossed} copies of {} crossed the bridge", sent.len());
+        format!("{} datagrams, {crossed} copies over the bridge", sent.len())
+    })
 }
 
 /// Waits until each of these has come out of the decoder, and names those that did not.

@@ -76,6 +76,8 @@ scenarios! {
     vxlan_over_ipv6_jumbo_tcp: decoders::jumbo_tcp_as_sent(Vxlan, V6);
     erspan3_over_ipv6_jumbo_tcp: decoders::jumbo_tcp_as_sent(Erspan3, V6);
     vxlan_over_ipv4_udp: decoders::udp_super_packets_as_sent(Vxlan, V4);
+    vxlan_over_ipv4_unfinished: decoders::unfinished_as_sent(Vxlan, V4);
+    gre_over_ipv4_unfinished: decoders::unfinished_as_sent(Gre, V4);
     gre_over_ipv6_udp: decoders::udp_super_packets_as_sent(Gre, V6);
 
     unpin_leaves_nothing: decoders::unpin_leaves_nothing();
