@@ -172,6 +172,8 @@ pub fn unfinished_as_sent(tunnel: Tunnel, family: Family) -> String {
         assert_same_frames(&whereabouts(rig), &sent, &copies);
         let crossed = bridged(rig) - before;
         assert!(crossed < sent.len() as u64 / 4, "{crossed} copies of {} crossed the bridge", sent.len());
+        let counted = mirror.counted(|counted| counted.sent().packets >= sent.len() as u64);
+        assert_eq!(counted.sent(), size_of_all(&sent), "{}", counted.after);
         format!("{} datagrams, {crossed} copies over the bridge", sent.len())
     })
 }
