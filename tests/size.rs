@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::traffic::{
     Application, assert_same_frames, bridged, client_to_host, counter, host_to_client, packets, peer, reasons, record,
-    send, size_of_all, transfer, unanswered,
+    send, send_unfinished, size_of_all, transfer, unanswered,
 };
 use common::{CLIENT, COLLECTOR, HOST, Rig, wait_for};
 use ebmirror::lab::capture::{Checksum, Frame, Sender};
@@ -638,9 +638,7 @@ fn checksums_in_fragments_are_those_that_the_kernel_would_finish() {
             let sender = host.run(|| Sender::open("eth0")).unwrap().unwrap();
             for length in 1490..=1514 {
                 for (bytes, checksum) in unfinished(&ethernet, length) {
-                    sender.send_offloaded(&bytes, None, checksum).unwrap();
-                    let frame = Frame { bytes, outgoing: false, gso: None, checksum };
-                    wanted.push(frame.finished().into_owned());
+                    wanted.push(send_unfinished(&sender, bytes, checksum));
                 }
             }
         }
@@ -672,9 +670,7 @@ fn checksums_are_finished_wherever_they_are() {
                         [20, 21, 33, 34, 37, 100, 241, 255, 256].into_iter().flat_map(|start| [(start, 6), (start, 16)])
                     {
                         let checksum = Checksum::NotReady { start, offset };
-                        sender.send_offloaded(&datagram, None, checksum).unwrap();
-                        let frame = Frame { bytes: datagram.clone(), outgoing: false, gso: None, checksum };
-                        wanted.push(frame.finished().into_owned());
+                        wanted.push(send_unfinished(&sender, datagram.clone(), checksum));
                     }
                 }
             }

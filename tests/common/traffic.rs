@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ebmirror::lab::capture::{Frame, Gso, Sender};
+use ebmirror::lab::capture::{Checksum, Frame, Gso, Sender};
 use ebmirror::lab::compare::{Fate, Packet, WireSize, compare};
 use ebmirror::lab::decode::{self, Outer};
 use ebmirror::lab::frame::{ETHERTYPE_IPV4, Ethernet, Ip, pattern};
@@ -602,4 +602,10 @@ pub fn add_peer(rig: &Rig, name: &str, remote: &str, vni: u32, more: &[&str]) {
 pub fn bridged(rig: &Rig) -> u64 {
     let links: Value = serde_json::from_str(&rig.tool(&rig.host, "ip -s -j link show dev ebm0")).unwrap();
     links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+}
+
+/// Sends a frame whose checksum is left to the device. The frame as it is when the kernel has finished it.
+pub fn send_unfinished(sender: &Sender, bytes: Vec<u8>, checksum: Checksum) -> Vec<u8> {
+    sender.send_offloaded(&bytes, None, checksum).unwrap();
+    Frame { bytes, outgoing: false, gso: None, checksum }.finished().into_owned()
 }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::common::traffic::{
     Application, assert_same_frames, bridged, client_to_host, datagram, host_to_client, packets, peer, reasons, record,
-    send, size_of_all, transfer, unanswered, wire_size,
+    send, send_unfinished, size_of_all, transfer, unanswered, wire_size,
 };
 use super::common::{CLIENT, HOST, Rig};
 use super::frames::{every_kind, oversized};
@@ -161,9 +161,7 @@ pub fn unfinished_as_sent(tunnel: Tunnel, family: Family) -> String {
                 let (datagram, _, own) = unanswered(ethernet.clone()).udp_offloaded(4000, 5000, &data, None);
                 let elsewhere = [20, 37, 241, 256].map(|start| Checksum::NotReady { start, offset: 16 });
                 for checksum in std::iter::once(own).chain(elsewhere) {
-                    sender.send_offloaded(&datagram, None, checksum).unwrap();
-                    let frame = Frame { bytes: datagram.clone(), outgoing: false, gso: None, checksum };
-                    sent.push(frame.finished().into_owned());
+                    sent.push(send_unfinished(&sender, datagram.clone(), checksum));
                 }
                 wait_for_frames(rig, &recorder, &sent);
             }
