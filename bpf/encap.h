@@ -16,7 +16,6 @@
 enum encap_step {
 	ENCAP_PLAN,
 	ENCAP_SEND, /* to each of the group */
-	ENCAP_LOSE, /* for each of the group */
 };
 
 /* Writes the outer headers for one destination, and the copy's own Ethernet header, into the grown packet. */
@@ -74,22 +73,18 @@ static __always_inline void encap_count(struct encap_run *run, __u32 slot, enum 
 	}
 }
 
-/* Always 0. Sends the packet in fragments, to the group's only destination. Not a step of encap_each, whose stack would
- * come on top of this one's. */
-__noinline int encap_fragment(struct __sk_buff *skb, struct encap_run *run)
+/* Sends the packet in fragments, to the group's only destination. Not a step of encap_each, whose stack would come on top of
+ * this one's. */
+static __always_inline void encap_fragment(struct __sk_buff *skb, struct encap_run *run, struct scratch *scratch)
 {
-	struct scratch *scratch = scratch_get();
 	int reason = EBM_REASON_LOOP;
 
-	if (!run || !scratch)
-		return 0;
 	if (!scratch->busy) {
 		scratch->busy = true;
 		reason = fragment_send(skb, run, run->last);
 		scratch->busy = false;
 	}
 	encap_count(run, run->last, reason);
-	return 0;
 }
 
 /* Always 0. Sends the packet to one of the group. */
@@ -111,10 +106,6 @@ static __always_inline void encap_do(struct __sk_buff *skb, struct encap_run *ru
 		break;
 	case ENCAP_SEND:
 		encap_send_slot(skb, run, slot);
-		break;
-	case ENCAP_LOSE:
-		if (run->group >> slot & 1)
-			stats_lost(run->job.active, slot, &run->job.size, run->reason);
 		break;
 	}
 }
@@ -176,10 +167,18 @@ __noinline int encap_each(struct __sk_buff *skb, struct encap_run *run, __u32 st
 	return 0;
 }
 
-static __always_inline void encap_lose(struct __sk_buff *skb, struct encap_run *run, enum ebm_reason reason)
+/* Always 0. The copy is lost for all of the group. */
+__noinline int encap_lose(struct encap_run *run, __u32 reason)
 {
-	run->reason = reason;
-	encap_each(skb, run, ENCAP_LOSE);
+	struct stats_loss loss = { .reason = reason };
+
+	if (!run)
+		return 0;
+	loss.size = run->job.size;
+	loss.set = run->group;
+	loss.active = run->job.active;
+	bpf_loop(EBM_LIMIT_PEERS, stats_lose, &loss, 0);
+	return 0;
 }
 
 /* A clone of the ungrown copy to the stage for each group but the last, which gets the copy itself. That one is left in
@@ -194,15 +193,23 @@ static long encap_share(__u32 i __attribute__((unused)), struct encap_loop *loop
 	job_resend(loop->skb, &run->job, run->group);
 	/* A negative result can be nothing else: the stage's own verdicts on such a clone are never negative. */
 	if (bpf_clone_redirect(loop->skb, run->job.stage_ifindex, 0) < 0)
-		encap_lose(loop->skb, run, EBM_REASON_NO_MEMORY);
+		encap_lose(run, EBM_REASON_NO_MEMORY);
+	return 0;
+}
+
+/* Always 0. Does it for all groups. Global, so that the loop is not under the stack of all that comes after it. */
+__noinline int encap_share_all(struct __sk_buff *skb, struct encap_run *run)
+{
+	struct encap_loop loop = { .skb = skb, .run = run };
+
+	if (run)
+		bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
 	return 0;
 }
 
 /* Sends the copy to the job's destinations. The verdict on it: redirected, dropped, or on to exact. */
 static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *run, struct scratch *scratch)
 {
-	struct encap_loop loop = { .skb = skb, .run = run };
-
 	plan_measure(skb, run);
 	if (run->job.word & JOB_RESEND)
 		run->todo = run->job.set;
@@ -213,7 +220,7 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 		share_next(run);
 	} else {
 		scratch->sharing += 1;
-		bpf_loop(EBM_LIMIT_PEERS + 1, encap_share, &loop, 0);
+		encap_share_all(skb, run);
 		scratch->sharing -= 1;
 	}
 	if (run->exact) {
@@ -225,9 +232,9 @@ static __always_inline int encap_send(struct __sk_buff *skb, struct encap_run *r
 	skb->priority = EBM_TC_PRIO_BULK;
 	skb->tc_index = 0;
 	if (plan_way(run->plan) == PLAN_FRAGMENT) {
-		encap_fragment(skb, run);
+		encap_fragment(skb, run, scratch);
 	} else if (grow_packet(skb, run)) {
-		encap_lose(skb, run, EBM_REASON_NO_ROOM);
+		encap_lose(run, EBM_REASON_NO_ROOM);
 		return EBM_VERDICT_DROP;
 	} else {
 		encap_each(skb, run, ENCAP_SEND);

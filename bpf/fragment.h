@@ -55,10 +55,12 @@ static __always_inline __u32 fragment_next_id(void)
 	return next && control ? __sync_fetch_and_add(next, 1) + control->mark : 0;
 }
 
-/* Ethernet and IP header of the fragment that begins at `offset`. */
-static __always_inline int fragment_write_header(struct __sk_buff *skb, const struct fragment_loop *loop,
-						 const struct outer *outer, __u32 offset, __u32 length, bool more)
+/* Ethernet and IP header of the fragment that begins at `offset`, which has FRAGMENT_MORE6 where more follow. 0, or a negative
+ * error. Global, so that its stack is not under that of what makes the packet shorter. */
+__noinline int fragment_write_header(struct __sk_buff *skb, __u32 slot, __u32 id, __u32 offset, __u32 length)
 {
+	const struct nexthop *nexthop = nexthop_entry(slot);
+	const struct outer *outer = nexthop ? &nexthop->outer : NULL;
 	struct {
 		__u8 pad[OUTER_PAD];
 		__u8 eth[ETH_HLEN];
@@ -71,11 +73,13 @@ static __always_inline int fragment_write_header(struct __sk_buff *skb, const st
 		};
 	} header = {};
 
+	if (!outer)
+		return -1;
 	if (outer->family == 6) {
 		__builtin_memcpy(header.eth, outer->bytes + OUTER_PAD, ETH_HLEN + sizeof(header.ip6));
 		header.fragment.nexthdr = header.ip6.nexthdr;
-		header.fragment.offset = bpf_htons(offset | (more ? FRAGMENT_MORE6 : 0));
-		header.fragment.id = bpf_htonl(loop->id);
+		header.fragment.offset = bpf_htons(offset);
+		header.fragment.id = bpf_htonl(id);
 		header.ip6.nexthdr = IPPROTO_FRAGMENT;
 		header.ip6.payload_len = bpf_htons(sizeof(header.fragment) + length);
 		return bpf_skb_store_bytes(skb, 0, header.eth, ETH_HLEN + sizeof(header.ip6) + sizeof(header.fragment),
@@ -83,8 +87,8 @@ static __always_inline int fragment_write_header(struct __sk_buff *skb, const st
 	}
 	__builtin_memcpy(header.eth, outer->bytes + OUTER_PAD, ETH_HLEN + sizeof(header.ip));
 	header.ip.tot_len = bpf_htons(sizeof(header.ip) + length);
-	header.ip.id = bpf_htons(loop->id);
-	header.ip.frag_off = bpf_htons(offset >> 3 | (more ? FRAGMENT_MORE4 : 0));
+	header.ip.id = bpf_htons(id);
+	header.ip.frag_off = bpf_htons(offset >> 3 | (offset & FRAGMENT_MORE6 ? FRAGMENT_MORE4 : 0));
 	header.ip.check = 0;
 	header.ip.check = csum_fold(csum_words(&header.ip, sizeof(header.ip)));
 	return bpf_skb_store_bytes(skb, 0, header.eth, ETH_HLEN + sizeof(header.ip), BPF_F_RECOMPUTE_CSUM);
@@ -116,7 +120,7 @@ static long fragment_one(__u32 i, struct fragment_loop *loop)
 		return 1;
 	barrier_var(length);
 	length += 1;
-	if (fragment_write_header(skb, loop, &nexthop->outer, offset, length, more) ||
+	if (fragment_write_header(skb, loop->slot, loop->id, offset | (more ? FRAGMENT_MORE6 : 0), length) ||
 	    bpf_skb_store_bytes(skb, loop->header, buffer->bytes + from, length, BPF_F_RECOMPUTE_CSUM))
 		return 1;
 	if (!more)

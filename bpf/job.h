@@ -98,16 +98,20 @@ static __always_inline void job_emit(struct __sk_buff *skb, __u32 ifindex)
 	skb->cb[JOB_CB_HASH] = ifindex;
 }
 
-/* Looks up what the rule says. With `set`: to whom, too. */
-static __always_inline void job_rule(struct encap_job *job, bool set)
+/* Always 0. Looks up what the rule says. With `set`: to whom, too. Global, so that its stack is not under all that comes after. */
+__noinline int job_rule(struct encap_job *job, __u32 set)
 {
-	const struct ebm_rule *rule = job->rule ? rule_get(job->active, job->rule - 1) : NULL;
+	const struct ebm_rule *rule;
 
+	if (!job)
+		return 0;
+	rule = job->rule ? rule_get(job->active, job->rule - 1) : NULL;
 	job->snaplen_bytes = rule ? rule->snaplen_bytes : 0;
 	if (set && rule && rule->peers | rule->groups) {
 		job->set = rules_destinations(rule, job->active, job->hash);
 		job->everyone = 0;
 	}
+	return 0;
 }
 
 static __always_inline void stage_job(struct encap_job *job, struct __sk_buff *skb, const struct ebm_control *control)
@@ -173,21 +177,7 @@ static __always_inline void exact_job(struct encap_job *job, struct __sk_buff *s
 	scratch->arrived_bytes += job->size.bytes;
 }
 
-struct exact_loss {
-	struct stats_size size;
-	__u64 set;
-	__u32 active;
-	__u32 reserved;
-};
-
-static long exact_lose_one(__u32 slot, struct exact_loss *loss)
-{
-	if (loss->set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
-		stats_lost(loss->active, slot, &loss->size, EBM_REASON_STAGE_FULL);
-	return 0;
-}
-
-static long exact_select_one(__u32 slot, struct exact_loss *more)
+static long exact_select_one(__u32 slot, struct stats_loss *more)
 {
 	struct ebm_peer_stats *stats = stats_peer(more->active, slot);
 	struct scratch *scratch = scratch_get();
@@ -208,7 +198,7 @@ static long exact_select_one(__u32 slot, struct exact_loss *more)
 __noinline int exact_settle(void)
 {
 	struct scratch *scratch = scratch_get();
-	struct exact_loss loss = {};
+	struct stats_loss loss = {};
 	int destinations = 0;
 
 	if (!scratch || !scratch->open)
@@ -222,7 +212,8 @@ __noinline int exact_settle(void)
 		loss.size.packets = scratch->packets - scratch->arrived_packets;
 		if (scratch->bytes > scratch->arrived_bytes)
 			loss.size.bytes = scratch->bytes - scratch->arrived_bytes;
-		bpf_loop(EBM_LIMIT_PEERS, exact_lose_one, &loss, 0);
+		loss.reason = EBM_REASON_STAGE_FULL;
+		bpf_loop(EBM_LIMIT_PEERS, stats_lose, &loss, 0);
 		return 0;
 	}
 	scratch->more_packets = (__s64)scratch->arrived_packets - scratch->packets;

@@ -45,7 +45,6 @@ struct encap_run {
 	__u64 group;	  /* of todo: those of the packet at hand */
 	__u32 plan;	  /* of the group */
 	__u32 last;	  /* slot of the group's last */
-	__u32 reason;	  /* of ENCAP_LOSE */
 	__u32 ip;	  /* adjust_room will take the packet */
 	__u32 finished;	  /* its checksum, if it has one, is finished: it may be cut */
 	__u32 out_ifindex; /* where the last one goes; 0 = nowhere */
@@ -53,10 +52,9 @@ struct encap_run {
 	__u32 inner_length;
 	struct erspan_frame frame;
 	__u8 inner[OUTER_INNER_MAX]; /* the copy's Ethernet header, with its tags */
-	__u8 reserved[4];
 };
 
-_Static_assert(sizeof(struct encap_run) % 8 == 0, "no hole at the end");
+_Static_assert(sizeof(struct encap_run) == __builtin_offsetof(struct encap_run, inner) + OUTER_INNER_MAX, "no hole at the end");
 
 static __always_inline __u32 plan_way(__u32 plan)
 {

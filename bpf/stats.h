@@ -135,4 +135,20 @@ static __always_inline void stats_lost(__u32 active, __u32 slot, const struct st
 		stats_count(&stats->lost[index], size);
 }
 
+/* What was to go to several peers. */
+struct stats_loss {
+	struct stats_size size;
+	__u64 set; /* slots of the peers */
+	__u32 active;
+	__u32 reason; /* enum ebm_reason */
+};
+
+/* For bpf_loop, over all slots. */
+static long stats_lose(__u32 slot, struct stats_loss *loss)
+{
+	if (loss->set >> (slot & (EBM_LIMIT_PEERS - 1)) & 1)
+		stats_lost(loss->active, slot, &loss->size, loss->reason);
+	return 0;
+}
+
 #endif
