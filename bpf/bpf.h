@@ -33,8 +33,10 @@ const volatile bool ebm_fib_tells_source = false;
 const volatile __u16 ebm_skb_checksum = 0;
 const volatile __u16 ebm_skb_head = 0;
 
-/* Eight bytes in one access, wherever they stand and whatever they are. */
+/* Bytes in one access, wherever they stand and whatever they are. */
 typedef __u64 __attribute__((may_alias)) eight_bytes;
+typedef __u32 __attribute__((may_alias)) four_bytes;
+typedef __u16 __attribute__((may_alias)) two_bytes;
 
 static __always_inline __u64 min_u64(__u64 a, __u64 b)
 {

@@ -89,28 +89,20 @@ static __always_inline bool flow_may_be_own(const struct flow *flow)
 	       (flow->icmp && own_is_icmp_error(flow->protocol, flow->ports >> 8));
 }
 
-/* What parse_frame makes of the same frame, but for the ID, which only fragments need. */
-static __always_inline void flow_key(const struct __sk_buff *skb, const struct flow *flow, struct parse_key *key)
+/* The hash that parse_frame makes of the same frame. */
+static __always_inline __u32 flow_hash(const struct __sk_buff *skb, const struct flow *flow)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
 	struct parse_ends ends;
 
-	key->ether_type = flow->ether_type;
-	key->protocol = flow->protocol;
-	key->network = ETH_HLEN;
-	key->transport = flow->transport;
-	key->headers = flow->transport + (flow->data_offset >> 4) * 4 +
-		       (flow->protocol == IPPROTO_UDP ? sizeof(struct udphdr) : 0);
 	/* Where flow_read has read them. */
 	if (flow->six && data + FLOW_IP6 <= end)
 		parse_ends6(&ends, flow->protocol, (const __u64 *)(data + FLOW_ADDRESSES6));
 	else
 		parse_ends(&ends, flow->protocol, (__u32)flow->address, flow->address >> 32);
-	if (!flow->icmp) {
-		key->dest_port = flow->ports >> 16;
+	if (!flow->icmp)
 		parse_ports(&ends, flow->ports, flow->ports >> 16);
-	}
-	key->hash = parse_hash(&ends);
+	return parse_hash(&ends);
 }
 
 #endif

@@ -17,7 +17,7 @@ enum job_cb {
 	JOB_CB_WORD,   /* JOB_* bits below, and the wire packets in the upper half */
 	JOB_CB_HASH,   /* with JOB_EMIT: the device */
 	JOB_CB_SET_LO, /* destinations, with JOB_RESEND; else bytes up to the transport payload */
-	JOB_CB_SET_HI,
+	JOB_CB_SET_HI, /* without JOB_RESEND: ebm_config.only_version */
 	JOB_CB_BYTES,  /* wire bytes */
 	JOB_CB_WORDS,
 };
@@ -30,6 +30,7 @@ enum job_cb {
 #define JOB_TUNNEL 0x40	  /* the original is a tunnel's packet: the kernel may have encapsulated it */
 #define JOB_PLAIN 0x80	  /* the original is of a type that cannot have an unfinished checksum */
 #define JOB_FINISHED 0x100 /* with JOB_RESEND: sent by exact, the kernel has finished checksums */
+#define JOB_SLOT_SHIFT 9 /* six bits: ebm_config.only_slot */
 #define JOB_PACKETS_SHIFT 16
 
 /* The copy at hand and what is to be done with it. */
@@ -74,13 +75,13 @@ static __always_inline void job_restore(struct __sk_buff *skb, const struct job_
 	skb->cb[4] = cb->last;
 }
 
-/* `rule`: as in encap_job. It travels in tc_index: no word of cb is free. */
-static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 rule, __u32 hash, __u32 headers,
+/* `rule`: as in encap_job. It travels in tc_index: no word of cb is free. `set`: JOB_CB_SET_LO and, above it, JOB_CB_SET_HI. */
+static __always_inline void job_to_stage(struct __sk_buff *skb, __u32 word, __u32 rule, __u32 hash, __u64 set,
 					 const struct stats_size *size)
 {
 	skb->tc_index = rule;
 	*(volatile eight_bytes *)&skb->cb[JOB_CB_WORD] = word | size->packets << JOB_PACKETS_SHIFT | (__u64)hash << 32;
-	*(volatile eight_bytes *)&skb->cb[JOB_CB_SET_LO] = headers;
+	*(volatile eight_bytes *)&skb->cb[JOB_CB_SET_LO] = set;
 	skb->cb[JOB_CB_BYTES] = size->bytes;
 }
 
@@ -88,8 +89,7 @@ static __always_inline void job_resend(struct __sk_buff *skb, const struct encap
 {
 	__u32 word = (job->word & 0xffff) | job->active | JOB_RESEND | (job->finished ? JOB_FINISHED : 0);
 
-	job_to_stage(skb, word, job->rule, job->hash, (__u32)set, &job->size);
-	skb->cb[JOB_CB_SET_HI] = (__u32)(set >> 32);
+	job_to_stage(skb, word, job->rule, job->hash, set, &job->size);
 }
 
 static __always_inline void job_emit(struct __sk_buff *skb, __u32 ifindex)

@@ -128,11 +128,8 @@ static __always_inline bool own_is_icmp_error(__u8 protocol, __u8 type)
 }
 
 /* Whether it is worth a closer look: most frames are neither. `payload`: the first bytes behind a UDP header. */
-static __always_inline bool own_may_be(const struct parse_key *key, const struct ebm_config *config,
-				       const __u8 *payload)
+static __always_inline bool own_may_be(const struct parse_key *key, const __u8 *payload)
 {
-	if (!config->peer_count)
-		return false;
 	switch (key->protocol) {
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:

@@ -66,9 +66,6 @@ static __always_inline bool slice_divide(struct slices *slices, const struct nex
 	return true;
 }
 
-/* As eight_bytes. */
-typedef __u16 __attribute__((may_alias)) slice_two;
-
 /* Eight at a time: of single ones clang has dozens on the stack. */
 static __always_inline void slice_copy(__u8 *to, const __u8 *from, __u32 eights)
 {
@@ -82,10 +79,10 @@ static __always_inline void slice_tell(__u8 *ip, const struct outer *outer, __u3
 	__u16 length = bpf_htons(sizeof(struct iphdr) + payload);
 	__u16 fragment = bpf_htons(offset), number = bpf_htons(id);
 
-	*(slice_two *)(ip + __builtin_offsetof(struct iphdr, tot_len)) = length;
-	*(slice_two *)(ip + __builtin_offsetof(struct iphdr, id)) = number;
-	*(slice_two *)(ip + __builtin_offsetof(struct iphdr, frag_off)) = fragment;
-	*(slice_two *)(ip + __builtin_offsetof(struct iphdr, check)) =
+	*(two_bytes *)(ip + __builtin_offsetof(struct iphdr, tot_len)) = length;
+	*(two_bytes *)(ip + __builtin_offsetof(struct iphdr, id)) = number;
+	*(two_bytes *)(ip + __builtin_offsetof(struct iphdr, frag_off)) = fragment;
+	*(two_bytes *)(ip + __builtin_offsetof(struct iphdr, check)) =
 		csum_fold(outer->sum + length + number + fragment);
 }
 
@@ -203,8 +200,8 @@ __noinline int slice_second(struct __sk_buff *skb)
 	if (!nexthop || start > BUFFER_HEAD + SLICE_FRAME_MAX)
 		return -1;
 	slice_copy(buffer->bytes + start, nexthop->outer.bytes + OUTER_PAD, SLICE_HEADER / 8);
-	*(slice_two *)(buffer->bytes + start + SLICE_HEADER - 2) =
-		*(const slice_two *)(nexthop->outer.bytes + OUTER_PAD + SLICE_HEADER - 2);
+	*(two_bytes *)(buffer->bytes + start + SLICE_HEADER - 2) =
+		*(const two_bytes *)(nexthop->outer.bytes + OUTER_PAD + SLICE_HEADER - 2);
 	slice_tell(buffer->bytes + start + ETH_HLEN, &nexthop->outer, slices->id, slices->last,
 		   (slices->tunnel + slices->first) >> 3);
 	if (buffer_resize(skb, SLICE_HEADER + slices->last))
