@@ -1,10 +1,13 @@
 //! Compiles `bpf/ebmirror.bpf.c` into a skeleton, and chooses how libelf and zlib are linked.
 
+#[path = "tools/clang.rs"]
+mod clang;
+
 use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::exit;
 
 use libbpf_cargo::SkeletonBuilder;
 use libbpf_cargo::util::CargoWarningFormatter;
@@ -12,8 +15,6 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::prelude::*;
 
 const SOURCE: &str = "bpf/ebmirror.bpf.c";
-/// Older ones do not know `bpf_loop`'s callbacks in their BTF well enough, and nobody ships them any more.
-const OLDEST_CLANG: u32 = 13;
 
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
@@ -48,7 +49,7 @@ fn build() -> Result<(), String> {
         .source(SOURCE)
         .obj(&object)
         .clang(newest_clang()?)
-        .clang_args(["-mcpu=v3", "-Wall", "-Wextra", &format!("-isystem{multiarch}")])
+        .clang_args(clang::arguments(&arch))
         .build_and_generate(out_dir.join("ebmirror.skel.rs"))
         .map_err(|error| format!("{error:#}"))?;
     // Tells one datapath from another in a pinned instance.
@@ -62,32 +63,15 @@ fn newest_clang() -> Result<PathBuf, String> {
     if let Some(clang) = env::var_os("CLANG") {
         return Ok(clang.into());
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let newest = env::split_paths(&path)
-        .filter_map(|dir| fs::read_dir(dir).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|file| {
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.strip_prefix("clang").is_some_and(|rest| {
-                rest.is_empty() || rest.strip_prefix('-').is_some_and(|version| version.parse::<u32>().is_ok())
-            })
-        })
-        .filter_map(|file| Some((clang_version(&file)?, file)))
-        .max();
-    match newest {
-        Some((version, file)) if version >= OLDEST_CLANG => Ok(file),
+    match clang::on_the_path().pop_last() {
+        Some((version, file)) if version >= clang::OLDEST => Ok(file),
         Some((version, file)) => Err(format!(
-            "{} is version {version}, and {OLDEST_CLANG} or newer is needed: apt-get install clang",
-            file.display()
+            "{} is version {version}, and {} or newer is needed: apt-get install clang",
+            file.display(),
+            clang::OLDEST
         )),
         None => Err("clang is missing: install the package clang (apt-get install clang)".into()),
     }
-}
-
-fn clang_version(clang: &Path) -> Option<u32> {
-    let output = Command::new(clang).arg("-dumpversion").output().ok()?;
-    String::from_utf8(output.stdout).ok()?.split('.').next()?.trim().parse().ok()
 }
 
 /// libbpf-sys asks for `-lelf -lz` and leaves the kind to the linker, which takes the first file it finds, the shared

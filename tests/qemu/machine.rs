@@ -19,6 +19,7 @@ use ebmirror::lab::sandbox::die_with_parent;
 use serde_json::{Value, json};
 
 use super::common::EBMIRROR;
+use super::compilers;
 use super::image::Image;
 
 /// Set in the machine, and nowhere else.
@@ -200,6 +201,9 @@ fn image(kernel: &Kernel, folder: &Path) -> Result<PathBuf, String> {
     for program in [&this, Path::new(EBMIRROR)] {
         // Where it is on the host: the test program calls the binary under test by its path.
         image.stripped_program(program, &program.display().to_string())?;
+    }
+    for (name, object) in compilers::compile(folder)? {
+        image.file(&object, &format!("{}/{name}", compilers::OBJECTS), 0o644)?;
     }
     let mut order = String::new();
     for module in kernel.in_order(&MODULES)? {

@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compilers;
 mod decoders;
 mod filters;
 mod frames;
@@ -80,6 +81,7 @@ scenarios! {
     gre_over_ipv4_unfinished: decoders::unfinished_as_sent(Gre, V4);
     gre_over_ipv6_udp: decoders::udp_super_packets_as_sent(Gre, V6);
 
+    every_compiler: compilers::the_verifier_takes_what_each_makes();
     unpin_leaves_nothing: decoders::unpin_leaves_nothing();
     filters: filters::the_tap_finds_what_a_test_finds();
     sctp: sctp::every_byte_arrives(Card::Veth);
