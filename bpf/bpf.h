@@ -33,7 +33,7 @@ const volatile bool ebm_fib_tells_source = false;
 const volatile __u16 ebm_skb_checksum = 0;
 const volatile __u16 ebm_skb_head = 0;
 
-/* Bytes in one access, wherever they stand and whatever they are. */
+/* Bytes in one access, whatever they are and wherever they stand: kernels for processors that cannot do that refuse it. */
 typedef __u64 __attribute__((may_alias)) eight_bytes;
 typedef __u32 __attribute__((may_alias)) four_bytes;
 typedef __u16 __attribute__((may_alias)) two_bytes;

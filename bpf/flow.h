@@ -21,11 +21,8 @@ struct flow {
 	__u64 address;	  /* wire order; of IPv4: both; of IPv6: the first half of the source */
 	__u32 ports;	  /* wire order: source and destination; of ICMP type and code, as rules have them */
 	__u32 payload;	  /* of UDP: the first bytes behind its header; else 0 */
-	__u16 ether_type; /* wire order */
 	__u8 protocol;
-	__u8 data_offset; /* of TCP, byte 12: the header's length */
-	__u8 tcp_flags;	  /* byte 13 */
-	__u8 transport;	  /* where TCP, UDP or ICMP begins */
+	__u8 tcp_flags;	  /* byte 13 of TCP */
 	__u8 known;	  /* it is such a frame */
 	__u8 six;
 	__u8 icmp;	  /* of IPv4 over IPv4, of IPv6 over IPv6 */
@@ -36,29 +33,28 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
 	const __u8 *network = data + ETH_HLEN, *transport;
+	__u16 ether_type;
 	__u32 udp;
 
 	if (data + FLOW_IP4 + FLOW_TRANSPORT > end || skb->vlan_present)
 		return;
 	/* Not by struct ethhdr, which is packed: clang would read byte by byte. */
-	flow->ether_type = *(const __u16 *)(data + 2 * ETH_ALEN);
-	if (flow->ether_type == bpf_htons(ETH_P_IP)) {
+	ether_type = *(const two_bytes *)(data + 2 * ETH_ALEN);
+	if (ether_type == bpf_htons(ETH_P_IP)) {
 		const struct iphdr *ip = (const struct iphdr *)network;
 
 		if (*network != 0x45 || ip->frag_off & bpf_htons(PARSE_IP_MF_OFFSET))
 			return;
 		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
 		flow->protocol = ip->protocol;
-		flow->transport = FLOW_IP4;
 		transport = (const __u8 *)(ip + 1);
-	} else if (flow->ether_type == bpf_htons(ETH_P_IPV6)) {
+	} else if (ether_type == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip = (const struct ipv6hdr *)network;
 
 		if (data + FLOW_IP6 + FLOW_TRANSPORT > end)
 			return;
 		__builtin_memcpy(&flow->address, &ip->saddr, sizeof(flow->address));
 		flow->protocol = ip->nexthdr;
-		flow->transport = FLOW_IP6;
 		flow->six = true;
 		transport = (const __u8 *)(ip + 1);
 	} else {
@@ -74,9 +70,9 @@ static __always_inline void flow_read(struct __sk_buff *skb, struct flow *flow)
 	if (flow->protocol >= 32 || !((1U << IPPROTO_TCP | 1U << IPPROTO_UDP) >> flow->protocol & 1))
 		return;
 	udp = -(__u32)(flow->protocol & 1);
+	barrier_var(udp); /* clang would branch all the same */
 	flow->ports = *(const __u32 *)transport;
 	flow->payload = *(const __u32 *)(transport + sizeof(struct udphdr)) & udp;
-	flow->data_offset = transport[12] & ~udp;
 	/* Of IPv6 libpcap does not look at them. */
 	flow->tcp_flags = flow->six ? 0 : transport[13] & ~udp;
 	flow->known = true;

@@ -16,7 +16,7 @@
 enum job_cb {
 	JOB_CB_WORD,   /* JOB_* bits below, and the wire packets in the upper half */
 	JOB_CB_HASH,   /* with JOB_EMIT: the device */
-	JOB_CB_SET_LO, /* destinations, with JOB_RESEND; else bytes up to the transport payload */
+	JOB_CB_SET_LO, /* destinations, with JOB_RESEND; else of a super-packet the bytes that each segment repeats */
 	JOB_CB_SET_HI, /* without JOB_RESEND: ebm_config.only_version */
 	JOB_CB_BYTES,  /* wire bytes */
 	JOB_CB_WORDS,
@@ -54,6 +54,7 @@ struct encap_job {
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "and in the upper half elsewhere");
 _Static_assert(JOB_CB_WORD == 0 && JOB_CB_HASH == 1 && JOB_CB_SET_LO == 2 && JOB_CB_SET_HI == 3, "pairs");
 _Static_assert(JOB_CB_WORDS == 5, "job_save and job_restore know them all");
+_Static_assert(JOB_FINISHED < 1 << JOB_SLOT_SHIFT && EBM_LIMIT_PEERS << JOB_SLOT_SHIFT <= 1 << JOB_PACKETS_SHIFT, "no overlap");
 
 /* What others have in cb, while the copy's job is there. */
 struct job_saved {
