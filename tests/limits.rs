@@ -29,6 +29,22 @@ fn packets(counter: &Value) -> u64 {
     counter["packets"].as_u64().unwrap()
 }
 
+/// Mirrors what leaves by `eth1`, and sends a frame there so many times. The books.
+fn send(solo: &Solo, frame: &[u8], times: u64) -> Value {
+    solo.ebmirror(&["attach", "eth1", "--direction", "egress"]).ok();
+    let sender = solo.host.attempt("open a sender", || Sender::open("eth1")).unwrap();
+    for _ in 0..times {
+        sender.send(frame).unwrap();
+    }
+    let mut stats = Value::Null;
+    wait_for("the frames to be counted", || {
+        stats = solo.json(&["stats"]);
+        packets(&stats["interfaces"][0]["seen"]) >= times && stats["unaccounted"] == 0
+    });
+    check_books(&stats);
+    stats
+}
+
 #[test]
 fn sixty_four_peers_get_a_copy_each_and_one_more_is_refused() {
     let solo = Solo::new();
@@ -41,18 +57,7 @@ fn sixty_four_peers_get_a_copy_each_and_one_more_is_refused() {
     }
     assert_eq!(solo.json(&["peer", "list"])["peers"].as_array().unwrap().len(), PEERS);
 
-    solo.ebmirror(&["attach", "eth1", "--direction", "egress"]).ok();
-    let sender = solo.host.attempt("open a sender", || Sender::open("eth1")).unwrap();
-    let frame = Ethernet::new([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9]).frame(0x88b5, &pattern(1, 100));
-    for _ in 0..10 {
-        sender.send(&frame).unwrap();
-    }
-    let mut stats = Value::Null;
-    wait_for("the frames to be counted", || {
-        stats = solo.json(&["stats"]);
-        packets(&stats["interfaces"][0]["seen"]) >= 10 && stats["unaccounted"] == 0
-    });
-    check_books(&stats);
+    let stats = send(&solo, &Ethernet::new([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9]).frame(0x88b5, &pattern(1, 100)), 10);
     assert_eq!(packets(&stats["interfaces"][0]["copies"]), 64 * packets(&stats["interfaces"][0]["cloned"]), "{stats}");
     for peer in stats["peers"].as_array().unwrap() {
         assert_eq!(peer["sent"], stats["interfaces"][0]["selected"], "{peer}");
@@ -61,6 +66,22 @@ fn sixty_four_peers_get_a_copy_each_and_one_more_is_refused() {
     solo.ebmirror(&["peer", "del", "collector-7"]).ok();
     solo.ebmirror(&["peer", "add", "one-more", "--tunnel", "vxlan", "--remote", "10.9.0.2", "--vni", "99"]).ok();
     assert_eq!(solo.json(&["stats"])["unaccounted"], 0);
+}
+
+/// The tap tells the stage which one it is, in six bits below those of the number of packets.
+#[test]
+fn an_only_peer_in_the_last_place_gets_every_copy() {
+    let solo = Solo::new();
+    add_peers(&solo);
+    let others: Vec<String> = (0..PEERS - 1).map(|number| format!("collector-{number}")).collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    solo.ebmirror(&[&["peer", "del"], &others[..]].concat()).ok();
+    let datagram = Ethernet::new([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9]).ipv4([10, 1, 0, 1], [10, 1, 0, 2]);
+    let stats = send(&solo, &datagram.udp(4000, 5000, &pattern(1, 100)), 100);
+    let peers = stats["peers"].as_array().unwrap();
+    assert_eq!(peers.len(), 1, "{stats}");
+    assert_eq!(peers[0]["peer"], format!("collector-{}", PEERS - 1), "{stats}");
+    assert_eq!(peers[0]["sent"], stats["interfaces"][0]["selected"], "{stats}");
 }
 
 #[test]
