@@ -14,7 +14,8 @@ TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshar
 	qemu-system-x86_64:qemu-system-x86 wg:wireguard-tools strip:binutils ldd:libc-bin \
 	/usr/share/doc/busybox-static/copyright:busybox-static
 # Debian's kernel 6.1 for the tests in QEMU. KERNEL_DEB=FILE says where it is, where apt does not know it.
-KERNEL := $(or $(CARGO_TARGET_DIR),target)/kernel-6.1
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+KERNEL := $(TARGET)/kernel-6.1
 export KERNEL_DEB
 
 # Captures to replay: a directory of pcap and pcapng files.
@@ -30,16 +31,16 @@ build: install-build-needs
 	$(CARGO) build --release --locked
 
 demo: build
-	$(SUDO) target/release/ebmirror demo
+	$(SUDO) $(TARGET)/release/ebmirror demo
 
 # Every frame of the captures, both ways through a mirrored interface, compared; CORPUS_FLAGS as in `ebmirror corpus --help`.
 corpus: build
-	$(SUDO) target/release/ebmirror corpus $(CORPUS_FLAGS) -- "$(PCAPS)"
+	$(SUDO) $(TARGET)/release/ebmirror corpus $(CORPUS_FLAGS) -- "$(PCAPS)"
 
 # Which frames of the captures the expressions choose, in the kernel, compared with tcpdump -r, frame by frame.
 oracle: build
 	@tools/install-needs tcpdump:tcpdump
-	$(SUDO) target/release/ebmirror oracle -- "$(PCAPS)" "$(EXPRESSIONS)"
+	$(SUDO) $(TARGET)/release/ebmirror oracle -- "$(PCAPS)" "$(EXPRESSIONS)"
 
 # ebmirror beside what else could do its work. The machine should have nothing else to do. BENCH_FLAGS="--help" lists what can be
 # asked for; --quick takes less than two minutes, --plots docs/performance draws what the document shows.
@@ -51,7 +52,7 @@ bench: install-bench-needs
 test: install-test-needs kernel lint
 	$(CARGO) test --locked --no-run
 	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) test --locked --no-fail-fast
-	$(SUDO) target/debug/ebmirror demo
+	$(SUDO) $(TARGET)/debug/ebmirror demo
 
 lint: install-build-needs
 	$(CARGO) fmt --check
