@@ -107,6 +107,12 @@ fn wrong_command_lines_are_exit_2_with_a_message_that_names_the_value() {
         (peer_add("ids", "collector"), "collector"),
         (peer_add("ids", "10.0.0"), "10.0.0"),
         (vec!["peer", "add", "ids", "--tunnel", "vxlan", "--remote", "192.0.2.1", "--vni", "16777216"], "16777215"),
+        (
+            vec!["peer", "add", "ids", "--tunnel", "vxlan", "--remote", "192.0.2.1", "--vni", "-1"],
+            "VNI -1 is too small",
+        ),
+        (vec!["peer", "set", "ids", "--ttl", "-1"], "-1 is too small"),
+        (vec!["filter", "add", "--priority", "-1", "udp"], "priority -1 is too small"),
         (vec!["peer", "add", "ids", "--tunnel", "vxlan", "--remote", "192.0.2.1", "--vni=-1"], "-1"),
         (vec!["peer", "set", "ids", "--vni", "0x10"], "0x10"),
         (vec!["peer", "set", "ids", "--port", "0"], "1 to 65535"),

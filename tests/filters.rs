@@ -138,6 +138,7 @@ fn set_changes_what_is_given_and_keeps_the_rest() {
     run(&solo, "filter set 0 udp").fails(2, "rule ID 0 is too small", "");
     run(&solo, "filter set 1 --to ids").fails(2, "--to is not for rules that skip", "--action mirror");
     run(&solo, "filter set 1 --snaplen 12").fails(2, "snap length 12 is too small", "");
+    run(&solo, "filter set 1 --priority -1").fails(2, "priority -1 is too small", "");
     assert_same(&before, &state_of(&solo), "a change that failed");
 }
 

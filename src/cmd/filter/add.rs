@@ -13,7 +13,7 @@ use crate::output::Report;
 
 /// Arguments of `filter add`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::ADD)]
+#[command(after_help = help::ADD, allow_negative_numbers = true)]
 pub struct Args {
     /// Add the rules of this file, all of them or none: each line has the arguments of one filter add; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["priority", "action", "to", "snaplen", "sample", "expression", "Flags"])]

@@ -11,7 +11,7 @@ use crate::output::Report;
 
 /// Arguments of `filter set`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::SET)]
+#[command(after_help = help::SET, allow_negative_numbers = true)]
 pub struct Args {
     /// ID of the rule
     pub(super) id: RuleId,

@@ -34,7 +34,7 @@ pub enum Command {
 
 /// Arguments of `peer add`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::ADD)]
+#[command(after_help = help::ADD, allow_negative_numbers = true)]
 pub struct Add {
     /// Name of the new peer
     name: PeerName,
@@ -47,7 +47,7 @@ pub struct Add {
 
 /// Arguments of `peer set`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::SET)]
+#[command(after_help = help::SET, allow_negative_numbers = true)]
 pub struct Set {
     /// Name of the peer
     name: PeerName,
