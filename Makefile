@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-# Built by whoever calls make, run as root.
+# Built by whoever calls make, run as root, with what sudo takes away.
+ROOT_CARGO = $(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)") $(CARGO)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 # What the build needs, as "file:package": a file that is there needs no package.
@@ -13,8 +14,9 @@ TEST_NEEDS := ip:iproute2 tc:iproute2 iperf3:iperf3 tcpdump:tcpdump tshark:tshar
 	strace:strace jq:jq nsenter:util-linux setpriv:util-linux \
 	qemu-system-x86_64:qemu-system-x86 wg:wireguard-tools strip:binutils ldd:libc-bin \
 	/usr/share/doc/busybox-static/copyright:busybox-static
-# Debian's kernel 6.1 for the tests in QEMU. KERNEL_DEB=FILE says where it is, where apt does not know it.
+# Where cargo puts what it builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Debian's kernel 6.1 for the tests in QEMU. KERNEL_DEB=FILE says where it is, where apt does not know it.
 KERNEL := $(TARGET)/kernel-6.1
 export KERNEL_DEB
 
@@ -46,12 +48,12 @@ oracle: build
 # asked for; --quick takes less than two minutes, --plots docs/performance draws what the document shows.
 bench: install-bench-needs
 	$(CARGO) bench --locked --no-run --bench side_by_side
-	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) bench --locked --quiet --bench side_by_side -- $(BENCH_FLAGS)
+	$(ROOT_CARGO) bench --locked --quiet --bench side_by_side -- $(BENCH_FLAGS)
 
 # Root tests cannot be skipped: without root they fail.
 test: install-test-needs kernel lint
 	$(CARGO) test --locked --no-run
-	$(SUDO) env PATH="$(PATH)" HOME="$(HOME)" $(CARGO) test --locked --no-fail-fast
+	$(ROOT_CARGO) test --locked --no-fail-fast
 	$(SUDO) $(TARGET)/debug/ebmirror demo
 
 lint: install-build-needs

@@ -9,9 +9,9 @@ use crate::output::Color;
 
 /// Mirror every packet of a network interface, in and out, through a tunnel to remote collectors
 ///
-/// The mirror lives in the kernel, as eBPF programs: it goes on when the command has ended, and it never changes, delays
-/// or drops a packet of production. Start with: ebmirror attach eth0; ebmirror peer add ids --tunnel vxlan --remote
-/// 192.0.2.10 --vni 42; ebmirror status.
+/// The mirror lives in the kernel, as eBPF programs: it goes on when the command has ended, and it never changes or
+/// drops a packet of production, nor keeps one waiting for a collector. Start with: ebmirror attach eth0; ebmirror
+/// peer add ids --tunnel vxlan --remote 192.0.2.10 --vni 42; ebmirror status.
 #[derive(Debug, Parser)]
 #[command(name = "ebmirror", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
