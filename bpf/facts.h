@@ -66,7 +66,8 @@ static __always_inline void facts_of_flow(struct __sk_buff *skb, const struct fl
 	facts->word = facts_direction(direction) | (facts_is_tunnelled((const __u8 *)&flow->payload) ? JOB_TUNNEL : 0);
 }
 
-/* Always 0. Those of any frame; `own`: it may be. `direction`: with RULES_LAYER3. Global, so that the verifier looks at it once. */
+/* Those of any frame, but for `own`: returns whether it may be. `direction`: with RULES_LAYER3. Global, so that the verifier looks
+ * at it once. */
 __noinline int facts_look(struct __sk_buff *skb, struct facts *facts, __u32 direction)
 {
 	__u32 mac = direction & RULES_LAYER3 ? ETH_HLEN : 0;
@@ -81,8 +82,7 @@ __noinline int facts_look(struct __sk_buff *skb, struct facts *facts, __u32 dire
 	facts->word = facts_word(skb, &key, facts_is_tunnel(&key, payload), direction & EBM_DIRECTION_BOTH);
 	facts->hash = key.hash;
 	facts->headers = key.headers + mac;
-	facts->own = own_may_be(&key, payload);
-	return 0;
+	return own_may_be(&key, payload);
 }
 
 #endif

@@ -208,8 +208,7 @@ static __always_inline void tap_frame(struct __sk_buff *skb, enum ebm_direction 
 		tap_single(skb, &flow, &tap, &choice);
 		return;
 	}
-	facts_look(skb, &facts, tap_how(&tap));
-	facts.own = tap_is_own(skb, &tap, facts.own);
+	facts.own = tap_is_own(skb, &tap, facts_look(skb, &facts, tap_how(&tap)));
 	tap_take(skb, &tap, &choice, &facts);
 }
 
