@@ -450,6 +450,9 @@ fn without_bpffs_it_says_how_to_mount_one_and_where_else_to_run() {
 #[test]
 fn a_read_only_bpffs_is_a_matter_of_permission() {
     let solo = Solo::new();
+    let text = solo.ebmirror(&["stats", "--root", "/sys/fs/bpf/other"]).ok().stdout;
+    let (before_root, behind) = text.split_once(" --root /sys/fs/bpf/other ").expect("the root in what is to be typed");
+    assert!(before_root.starts_with("nothing is loaded: ebmirror -n ") && behind == "attach IFACE\n", "{text}");
     solo.ebmirror(&["pin", "--root", "/sys/fs/bpf/other"]).ok();
     solo.ebmirror(&["unpin", "--root", "/sys/fs/bpf/other"]).ok();
     solo.script("mount -o remount,ro /sys/fs/bpf");

@@ -227,6 +227,18 @@ fn sixty_four_peers_of_every_kind_share_groups() {
 }
 
 #[test]
+fn the_word_for_every_group_is_no_name() {
+    let solo = solo();
+    let add = "--tunnel gre --remote 10.9.0.2";
+    run(&solo, &format!("peer add ids {add}")).ok();
+    for line in [&format!("peer add all {add}"), &format!("peer add new {add} --group all"), "peer set ids --group all"]
+    {
+        refused(&solo, line, 2, "\"all\" cannot be the name of a peer or group", "another name");
+    }
+    assert_eq!(one(&solo, "peer list")["name"], "ids");
+}
+
+#[test]
 fn devices_that_cannot_be_used_are_refused() {
     let solo = solo();
     solo.script("ip tuntap add tun0 mode tun; ip link set tun0 up");
@@ -299,6 +311,8 @@ fn a_collector_on_this_host_is_reached_through_lo() {
     }
     let text = run(&solo, "peer show a").ok().stdout;
     assert!(text.contains("dev lo this host itself"), "{text}");
+    let told = run(&solo, "peer set a").ok().stderr;
+    assert!(told.contains("10.9.0.1 is an address of this host: the collector must run here"), "{told}");
     // Whose address it is may change.
     run(&solo, "peer add e --tunnel gre --remote 10.9.0.77").ok();
     solo.script("ip address add 10.9.0.77/32 dev eth1");

@@ -37,6 +37,15 @@ pub struct Ctx {
     pub dry_run: bool,
     /// For commands that print more than once.
     pub printer: Printer,
+    /// The global options that say which instance, as they were typed.
+    instance: String,
+}
+
+impl Ctx {
+    /// A command in a message as it must be typed to act in the same namespace and below the same root.
+    pub fn as_typed(&self, text: &str) -> String {
+        as_typed(&self.instance, text)
+    }
 }
 
 /// How the global options want it printed.
@@ -52,11 +61,15 @@ pub fn printer(global: &Global) -> Printer {
 /// Runs the command.
 pub fn run(cli: &Cli) -> Result<Box<dyn Report>> {
     let result = dispatch(cli);
-    result.map_err(|error| Error { hint: error.hint.map(|hint| as_typed(&cli.global, &hint)), ..error })
+    let instance = instance_options(&cli.global);
+    result.map_err(|error| Error { hint: error.hint.map(|hint| as_typed(&instance, &hint)), ..error })
 }
 
-/// A command in a message as it must be typed to act in the same namespace and below the same root.
-fn as_typed(global: &Global, text: &str) -> String {
+fn as_typed(instance: &str, text: &str) -> String {
+    text.replace("ebmirror ", &format!("ebmirror {instance}"))
+}
+
+fn instance_options(global: &Global) -> String {
     let mut options = String::new();
     if let Some(name) = &global.netns {
         options += &format!("-n {name} ");
@@ -64,7 +77,7 @@ fn as_typed(global: &Global, text: &str) -> String {
     if global.root.as_os_str() != cli::DEFAULT_ROOT {
         options += &format!("--root {} ", global.root.display());
     }
-    text.replace("ebmirror ", &format!("ebmirror {options}"))
+    options
 }
 
 fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
@@ -84,7 +97,7 @@ fn dispatch(cli: &Cli) -> Result<Box<dyn Report>> {
             let plan = stats::watched(args)?;
             stats::run(args, plan, &ctx()?)
         }
-        Command::Status(args) => status::run(args, &ctx()?, |text| as_typed(&cli.global, text)),
+        Command::Status(args) => status::run(args, &ctx()?),
         Command::Demo(_) if cli.global.dry_run => Err(no_dry_run("demo")),
         Command::Demo(args) => {
             check_capable()?;
@@ -124,7 +137,12 @@ fn context(global: &Global) -> Result<Ctx> {
     if let Some(name) = &global.netns {
         enter(name)?;
     }
-    Ok(Ctx { place: Place::of_current_namespace(&global.root)?, dry_run: global.dry_run, printer: printer(global) })
+    Ok(Ctx {
+        place: Place::of_current_namespace(&global.root)?,
+        dry_run: global.dry_run,
+        printer: printer(global),
+        instance: instance_options(global),
+    })
 }
 
 fn check_capable() -> Result<()> {

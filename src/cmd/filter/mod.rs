@@ -16,6 +16,8 @@ mod set;
 mod soup;
 pub(in crate::cmd) mod test;
 
+pub(super) use options::To;
+
 use super::Ctx;
 use crate::cli::Global;
 use crate::model::Result;

@@ -34,16 +34,21 @@ pub(super) struct RuleArgs {
 
 /// Where copies go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum To {
+pub(in crate::cmd) enum To {
     All,
     Name(PeerName),
+}
+
+impl To {
+    /// The word for every group, which is no name.
+    pub(in crate::cmd) const ALL: &str = "all";
 }
 
 impl std::str::FromStr for To {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" { Ok(To::All) } else { text.parse().map(To::Name) }
+        if text == To::ALL { Ok(To::All) } else { text.parse().map(To::Name) }
     }
 }
 
@@ -79,7 +84,7 @@ impl RuleArgs {
         let parts = self.parts()?;
         if parts == Parts::default() {
             return Err(Error::usage("nothing says what to mirror")
-                .hint("ebmirror filter add 'tcp port 443'; ebmirror filter add --help has more"));
+                .hint("ebmirror filter add 'tcp port 443'; every frame: ebmirror filter add --action mirror"));
         }
         Ok(parts)
     }

@@ -73,10 +73,13 @@ pub struct Show {
 /// What can be told from the arguments alone, before anything else is looked at.
 pub fn check(command: &Command) -> Result<()> {
     match command {
-        Command::Add(Add { tunnel, options, .. }) => {
+        Command::Add(Add { name, tunnel, options }) => {
+            options::check_name(name)?;
+            options.check_group()?;
             options.check(*tunnel)?;
             options.check_complete(*tunnel)
         }
+        Command::Set(Set { options, .. }) => options.check_group(),
         _ => Ok(()),
     }
 }

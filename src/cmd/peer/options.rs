@@ -1,5 +1,6 @@
 //! The options that `peer add` and `peer set` share, and which of them a tunnel takes.
 
+use crate::cmd::filter::To;
 use crate::model::interface::InterfaceName;
 use crate::model::peer::{Dscp, GreKey, PeerName, Port, Rate, Session, SnapLen, Ttl, UnicastAddr, Vni};
 use crate::model::tunnel::{Gso, Oversize, Tunnel};
@@ -116,7 +117,23 @@ const OWNERS: [(&str, &[Tunnel]); 7] = {
     ]
 };
 
+/// Refuses what means something else where a rule names peers and groups.
+pub(super) fn check_name(name: &PeerName) -> Result<()> {
+    if name.as_str() != To::ALL {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "\"{name}\" cannot be the name of a peer or group: filter add --to {name} is every group"
+    ))
+    .hint("give it another name"))
+}
+
 impl Options {
+    /// The same of the group.
+    pub(super) fn check_group(&self) -> Result<()> {
+        self.group.as_ref().and_then(|group| group.0.as_ref()).map_or(Ok(()), check_name)
+    }
+
     /// Refuses options that this tunnel does not take.
     pub(super) fn check(&self, tunnel: Tunnel) -> Result<()> {
         let given = [

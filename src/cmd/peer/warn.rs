@@ -41,7 +41,10 @@ pub(super) fn about(netlink: &Netlink, attached: &[Link], slots: &Slots, new: &P
                 warnings.push(format!("{device} is down, or has no carrier: copies are lost there"));
             }
         }
-        (Some(path), Way::Tunnel(_)) => {
+        (Some(path), Way::Tunnel(outer)) => {
+            if outer.on_host {
+                warnings.push(format!("{} is an address of this host: the collector must run here", outer.remote));
+            }
             if let Some((neighbour, question)) = path.failed() {
                 let device = &path.device;
                 warnings.push(format!(

@@ -1,5 +1,6 @@
 //! `ebmirror stats`: the counters.
 
+mod help;
 mod watch;
 
 use serde::Serialize;
@@ -16,30 +17,9 @@ use crate::model::stats::{Counter, Reason, Stats};
 use crate::model::{Code, Error, Result};
 use crate::output::{JsonStyle, Report, document, table};
 
-const COUNTERS: &str = "Each counter has packets and bytes, in the unit of the original frame on the wire.
-
-Interfaces:
-  seen      every frame; seen = own + skipped + selected
-  own       copies of this host's own, which are never mirrored again
-  skipped   frames that nobody wanted: there was no peer, or the rules skip them
-  selected  frames to be mirrored; selected = cloned + lost
-  cloned    frames of which a copy reached the stage
-  lost      frames that could not be copied
-  copies    over the cloned frames, the peers asked for
-Peers:
-  selected  copies asked for; selected = sent + lost
-  sent      copies handed to the output device
-  truncated of these, the ones that were cut
-  lost      copies that did not leave, by reason: no_route, no_neighbour (no answer), too_big (does
-            not fit the path), rate, forwarding_off, no_room, loop, stage_full, no_memory
-Rules:
-  matched   frames of which it is the first rule that they match, also those that --sample leaves out
-retired     what deleted peers had been asked for
-unaccounted packets that these sums do not account for: 0 when idle";
-
 /// Arguments of `stats`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = COUNTERS)]
+#[command(after_help = help::COUNTERS)]
 pub struct Args {
     /// Only these interfaces
     #[arg(value_name = "IFACE")]
@@ -64,6 +44,9 @@ pub(super) struct Counters {
     rates: Option<Vec<Rate>>,
     #[serde(flatten)]
     reset: Option<Reset>,
+    /// What people read where nothing is loaded.
+    #[serde(skip)]
+    empty: String,
 }
 
 #[derive(Serialize)]
@@ -77,10 +60,14 @@ pub fn run(args: &Args, (interval, interfaces): Plan, ctx: &Ctx) -> Result<Box<d
     let stats = read(ctx, &interfaces, args.reset && !ctx.dry_run)?;
     let Some(interval) = interval else {
         let reset = args.reset.then_some(Reset { changed: stats != Stats::default(), dry_run: ctx.dry_run });
-        return Ok(Box::new(Counters { stats, seconds: None, rates: None, reset }));
+        return Ok(Box::new(Counters { stats, seconds: None, rates: None, reset, empty: empty(ctx) }));
     };
     let interrupt = Interrupt::catch()?;
     watch(ctx, &interfaces, stats, interval, &interrupt, || Ok(()))
+}
+
+fn empty(ctx: &Ctx) -> String {
+    ctx.as_typed("nothing is loaded: ebmirror attach IFACE\n")
 }
 
 /// The counters of an instance; all empty when there is none.
@@ -122,7 +109,7 @@ impl Report for Counters {
     fn text(&self) -> String {
         let stats = &self.stats;
         if stats == &Stats::default() {
-            return "nothing is loaded: ebmirror attach IFACE\n".to_owned();
+            return self.empty.clone();
         }
         let packets = |counter: &Counter| counter.packets.to_string();
         let mut text = table(

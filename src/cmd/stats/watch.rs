@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Args, Counters, read};
+use super::{Args, Counters, empty, read};
 use crate::cmd::Ctx;
 use crate::kernel::interrupt::Interrupt;
 use crate::model::interface::{Direction, InterfaceName};
@@ -77,7 +77,7 @@ pub fn watch(
         let now = (Instant::now(), read(ctx, interfaces, false)?);
         let seconds = (now.0 - before.0).as_secs_f64();
         let rates = Some(rates(&before.1, &now.1, seconds));
-        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, reset: None };
+        let report = Counters { stats: now.1.clone(), seconds: Some(seconds), rates, reset: None, empty: empty(ctx) };
         if done {
             return Ok(Box::new(report));
         }

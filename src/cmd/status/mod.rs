@@ -33,8 +33,8 @@ NEIGHBOUR         the collector, or the gateway to it, and what the kernel knows
 #[command(after_help = COLUMNS)]
 pub struct Args {}
 
-/// Looks at everything, changes nothing. `as_typed` makes the commands in the problems complete.
-pub fn run(_: &Args, ctx: &Ctx, as_typed: impl Fn(&str) -> String) -> Result<Box<dyn Report>> {
+/// Looks at everything, changes nothing.
+pub fn run(_: &Args, ctx: &Ctx) -> Result<Box<dyn Report>> {
     let mut status = Status { directory: ctx.place.dir().display().to_string(), ..Status::default() };
     match Instance::open(&ctx.place, Access::Read)? {
         None => status.problems.push(match instance::has_leftovers(&ctx.place) {
@@ -50,7 +50,7 @@ pub fn run(_: &Args, ctx: &Ctx, as_typed: impl Fn(&str) -> String) -> Result<Box
             status.unaccounted = stats.unaccounted;
         }
     }
-    status.problems.iter_mut().for_each(|problem| *problem = as_typed(problem));
+    status.problems.iter_mut().for_each(|problem| *problem = ctx.as_typed(problem));
     status.healthy = status.problems.is_empty();
     Ok(Box::new(status))
 }

@@ -22,7 +22,7 @@ pub(super) fn look_at_peers(instance: &Instance, stats: &Stats, status: &mut Sta
         let last = last.filter(|last| last.seconds_ago < RECENT_SECONDS && last.reason != Reason::Rate);
         let problem = way_problem(peer, path.as_ref()).or(last.map(|last| {
             format!(
-                "copies are being lost as {}, the last one {:.0} s ago: {}",
+                "copies were lost as {}, the last one {:.0} s ago: {}",
                 last.reason,
                 last.seconds_ago,
                 remedy(last.reason)
