@@ -316,7 +316,7 @@ fn spread_is_even(members: usize, flow: impl Fn(u16) -> (Ipv4Addr, Ipv4Addr, u16
     let rig = flow_rig(1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
     for n in 0..members {
-        add_peer(&rig, &format!("peer-{n}"), 100 + n as u32, &["--group", "all"]);
+        add_peer(&rig, &format!("peer-{n}"), 100 + n as u32, &["--group", "everyone"]);
     }
     let collector = record(&rig.collector, "eth0");
     let count = members as u16 * 60;
@@ -885,8 +885,9 @@ fn the_priority_of_production_stays() {
 fn a_dead_member_loses_its_own_flows_alone() {
     let rig = quiet_rig(1600);
     rig.ebmirror(&["attach", "eth0"]).ok();
-    add_peer(&rig, "alive", 1, &["--group", "all"]);
-    let args = ["peer", "add", "dead", "--tunnel", "vxlan", "--remote", "203.0.113.1", "--vni", "2", "--group", "all"];
+    add_peer(&rig, "alive", 1, &["--group", "everyone"]);
+    let args =
+        ["peer", "add", "dead", "--tunnel", "vxlan", "--remote", "203.0.113.1", "--vni", "2", "--group", "everyone"];
     rig.ebmirror(&[&args[..], &["--local", common::UNDERLAY]].concat()).ok();
     sysctl(&rig.host, "net/ipv6/conf/all/disable_ipv6", "1");
     let frames: Vec<Vec<u8>> = (0..400u16)

@@ -274,7 +274,8 @@ pub fn reasons(peer: &Value) -> Vec<&str> {
     reasons.iter().filter(|(_, lost)| packets(lost) > 0).map(|(reason, _)| reason.as_str()).collect()
 }
 
-/// Sends `length` bytes over TCP; they arrive as they were.
+/// Sends `length` bytes over TCP; they arrive as they were. After this nothing of the connection is on the wire any more: the
+/// server closes last, and its `close` lingers until the client has acknowledged that.
 pub fn transfer(from: &Host, to: &Host, address: &str, length: usize) {
     let listener = to.attempt("listening", || TcpListener::bind((address.parse::<IpAddr>().unwrap(), 0))).unwrap();
     let server = listener.local_addr().unwrap();
@@ -284,6 +285,8 @@ pub fn transfer(from: &Host, to: &Host, address: &str, length: usize) {
         let (mut stream, _) = listener.accept()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.read_to_end(&mut received)?;
+        let linger = libc::linger { l_onoff: 1, l_linger: PATIENCE.as_secs() as libc::c_int };
+        setsockopt(&stream, sockopt::Linger, &linger)?;
         Ok(received)
     });
     from.attempt("sending", || {
