@@ -44,17 +44,20 @@ fn build() -> Result<(), String> {
         .with_filter(filter_fn(|metadata| metadata.target() == "compiler-stderr"));
     tracing_subscriber::registry().with(warnings).init();
     let object = out_dir.join("ebmirror.bpf.o");
+    let clang = newest_clang()?;
     let mut builder = SkeletonBuilder::new();
     builder
         .source(SOURCE)
         .obj(&object)
-        .clang(newest_clang()?)
+        .clang(&clang)
         .clang_args(clang::arguments(&arch))
         .build_and_generate(out_dir.join("ebmirror.skel.rs"))
         .map_err(|error| format!("{error:#}"))?;
     // Tells one datapath from another in a pinned instance.
     let bytes = fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
     println!("cargo::rustc-env=EBMIRROR_DATAPATH={}", fnv1a(&bytes));
+    let version = clang::version(&clang).map_or("unknown".into(), |version| version.to_string());
+    println!("cargo::rustc-env=EBMIRROR_CLANG={version}");
     Ok(())
 }
 

@@ -26,7 +26,8 @@ pub fn on_the_path() -> BTreeMap<u32, PathBuf> {
         .collect()
 }
 
-fn version(clang: &Path) -> Option<u32> {
+/// The first of the numbers that it calls itself by.
+pub fn version(clang: &Path) -> Option<u32> {
     let output = Command::new(clang).arg("-dumpversion").output().ok()?;
     String::from_utf8(output.stdout).ok()?.split('.').next()?.trim().parse().ok()
 }

@@ -46,7 +46,8 @@ pub struct Tools {
 impl Tools {
     /// The binary, opened before the mounts change.
     pub fn open(binary: &str) -> Result<Self> {
-        let open = std::fs::File::open(binary).map_err(|error| Error::io(format_args!("open {binary}"), &error))?;
+        let open = std::fs::File::open(binary)
+            .map_err(|error| Error::usage(format!("--binary {binary}: {error}")).hint("it takes a file of ebmirror"))?;
         let path = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
         Ok(Self { binary: path.into(), _open: open, bpffs: PathBuf::new() })
     }

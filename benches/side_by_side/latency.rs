@@ -23,7 +23,7 @@ const WARM_UP: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 3;
 
-pub const SCENARIOS: [Scenario; 3] = [Scenario::Nothing, Scenario::Ebmirror, Scenario::Mirred];
+pub const SCENARIOS: [Scenario; 4] = [Scenario::Nothing, Scenario::Clone, Scenario::Ebmirror, Scenario::Mirred];
 const NOTHING: usize = 0;
 
 /// What carries them.

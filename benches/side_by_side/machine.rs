@@ -7,7 +7,7 @@ use ebmirror::model::{Code, Error, Result};
 use serde::Serialize;
 
 const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-/// Above it somebody else uses the processors.
+/// Above it the processors have other work.
 const QUIET_LOAD: f64 = 0.5;
 
 /// The machine, its kernel, and the source that was built.
@@ -21,6 +21,8 @@ pub struct Machine {
     pub bpf_jit: String,
     pub load: f64,
     pub commit: String,
+    /// The version that compiled the datapath, but for that of `--binary`.
+    pub clang: &'static str,
 }
 
 impl Machine {
@@ -52,6 +54,7 @@ impl Machine {
             bpf_jit: read("/proc/sys/net/core/bpf_jit_enable"),
             load: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
             commit: commit(),
+            clang: env!("EBMIRROR_CLANG"),
         })
     }
 
@@ -59,7 +62,10 @@ impl Machine {
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.load > QUIET_LOAD {
-            doubts.push(format!("the load was {} at the start: somebody else used the processors", self.load));
+            doubts.push(format!(
+                "the load was {} at the start: the processors had other work in the last minute, if only the build",
+                self.load
+            ));
         }
         if self.bpf_jit == "0" {
             doubts.push("the kernel interprets BPF: net.core.bpf_jit_enable is 0".to_owned());

@@ -25,6 +25,7 @@ mod table;
 mod tcp;
 mod traffic;
 mod userspace;
+mod verifier;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ use self::machine::Machine;
 use self::measure::Plan;
 use self::plot::Plot;
 use self::table::Table;
+use self::verifier::Verified;
 
 /// Measures ebmirror beside what else could do its work. Needs root.
 #[derive(Debug, Parser)]
@@ -49,7 +51,7 @@ struct Args {
     /// What to measure [default: everything]
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
-    /// Less of everything: under two minutes
+    /// Less of everything, the workloads of some bars among it: under two minutes
     #[arg(long)]
     quick: bool,
     /// Write the document here
@@ -58,17 +60,17 @@ struct Args {
     /// Draw plots into this directory
     #[arg(long, value_name = "DIR")]
     plots: Option<std::path::PathBuf>,
-    /// Turns that each contender gets in a rig
-    #[arg(long, value_name = "N")]
+    /// Turns that each contender gets in a rig [default: 15, or 6]
+    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
     rounds: Option<usize>,
-    /// How often everything is built anew, so that no layout of memory decides
-    #[arg(long, value_name = "N")]
+    /// How often everything is built anew, so that no layout of memory decides [default: 3, or 1]
+    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
     rigs: Option<usize>,
-    /// Frames in a run
-    #[arg(long, value_name = "N")]
+    /// Frames in a run [default: 100000, or 25000]
+    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
     frames: Option<usize>,
     /// Different flows in the traffic of the filters
-    #[arg(long, value_name = "N", default_value_t = 30_000)]
+    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true, default_value_t = 30_000)]
     flows: usize,
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -87,6 +89,14 @@ enum Suite {
     Filters,
     /// ebmirror beside other ways to mirror
     Mirror,
+}
+
+/// Above it a run would take days, and its frames no memory has.
+const MANY: usize = 10_000_000;
+
+fn some(text: &str) -> std::result::Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MANY).contains(number));
+    number.ok_or_else(|| format!("not a whole number from 1 to {MANY}"))
 }
 
 fn main() -> ExitCode {
@@ -112,6 +122,7 @@ fn measure(args: &Args) -> Result<()> {
         );
         return Err(Error::new(Code::Usage, what).hint("--cpu takes a number from 0 on, and two processors are needed"));
     }
+    check_outputs(args)?;
     let doubts = machine.doubts();
     doubts.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     let start = Instant::now();
@@ -122,8 +133,9 @@ fn measure(args: &Args) -> Result<()> {
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     println!(
-        "Commit {}, Linux {}, {} × {}{}, bpf_stats off.\n",
+        "Commit {}, clang {}, Linux {}, {} × {}{}, bpf_stats off.\n",
         machine.commit,
+        machine.clang,
         machine.kernel,
         machine.processors,
         machine.processor,
@@ -132,7 +144,6 @@ fn measure(args: &Args) -> Result<()> {
     findings.tables.iter().for_each(|table| println!("{table}"));
     println!("{}", bars::table(&findings.bars));
     if let Some(directory) = &args.plots {
-        std::fs::create_dir_all(directory).map_err(|error| Error::io(directory.display(), &error))?;
         for plot in &findings.plots {
             write(&directory.join(plot.name).with_extension("svg"), &plot.svg)?;
         }
@@ -147,6 +158,21 @@ fn measure(args: &Args) -> Result<()> {
         write(path, &text)?;
     }
     Ok(())
+}
+
+/// What is to be written must have a place before anything is measured.
+fn check_outputs(args: &Args) -> Result<()> {
+    let refuse = |what: String| Error::usage(what).hint("it takes a place that can be written to");
+    if let Some(directory) = &args.plots {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| refuse(format!("--plots {}: {error}", directory.display())))?;
+    }
+    let Some(file) = &args.json else { return Ok(()) };
+    // What is there already stays until there is something new.
+    let is_new = !file.exists();
+    let opened = std::fs::File::options().append(true).create(true).open(file);
+    opened.map_err(|error| refuse(format!("--json {}: {error}", file.display())))?;
+    if is_new { std::fs::remove_file(file).map_err(|error| Error::io(file.display(), &error)) } else { Ok(()) }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -165,7 +191,7 @@ struct Findings {
 fn perform(args: &Args) -> Result<Findings> {
     let tools = Tools::open(&args.binary)?.with_bpffs(private_bpffs()?);
     let plan = Plan {
-        frames: args.frames.unwrap_or(if args.quick { 50_000 } else { 100_000 }),
+        frames: args.frames.unwrap_or(if args.quick { 25_000 } else { 100_000 }),
         rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 15 }),
         cpu: args.cpu,
     };
@@ -174,6 +200,9 @@ fn perform(args: &Args) -> Result<Findings> {
     let mut all = Findings::default();
     let mut documents = serde_json::Map::new();
     documents.insert("plan".into(), json!({ "measure": plan, "rigs": rigs }));
+    let verified = Verified::look(&tools)?;
+    documents.insert("verifier".into(), verified.document());
+    all.tables.push(verified.table());
     for suite in [Suite::Filters, Suite::Mirror] {
         if !args.suite.is_empty() && !args.suite.contains(&suite) {
             continue;

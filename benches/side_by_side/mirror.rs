@@ -87,7 +87,7 @@ fn workloads(scenarios: &[Scenario], quick: bool, random: &mut Random) -> Result
         (PAIR, frames, packet(60, ingress)),
         ("UDP, egress, 60 bytes", frames, udp(60, egress)),
         ("packet socket, egress, 1,400 bytes", frames, packet(1400, egress)),
-        ("UDP, ingress, 1,514 bytes: two fragments a copy", &[Bar::Fragments], udp(1514, ingress)),
+        ("UDP, ingress, 1,472 bytes of payload: two fragments a copy", &[Bar::Fragments], udp(1514, ingress)),
     ];
     if !quick {
         all.extend([
@@ -114,7 +114,7 @@ pub fn run(tools: &Tools, plan: Plan, rigs: usize, quick: bool, say: &dyn Fn(&st
     let mut dead = Dead::new(&mut random)?;
     let mut round_trips = RoundTrips::new();
     let mut streams: Vec<Streams> = tcp::underlays(quick).into_iter().map(Streams::new).collect();
-    let (stream_rounds, seconds, trips) = if quick { (6, 1, 4_000) } else { (10, 2, 20_000) };
+    let (stream_rounds, seconds, trips) = if quick { (6, 1, 3_000) } else { (10, 2, 20_000) };
     let stream_rounds = plan.rounds.min(stream_rounds);
     let plain = Setup { cpu: plan.cpu, plain_nic: false, underlay_mtu: UNDERLAY_MTU, decoded: false, peers: 1 };
     for rig in 0..rigs {
