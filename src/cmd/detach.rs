@@ -13,6 +13,7 @@ use crate::output::{JsonStyle, Report, document};
 
 /// Arguments of `detach`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "ebmirror detach [OPTIONS] <IFACE>...\n       ebmirror detach [OPTIONS] --all")]
 pub struct Args {
     /// Interfaces to mirror no longer
     #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "IFACE")]

@@ -228,8 +228,8 @@ fn check_bpffs(root: &Path) -> Result<()> {
         error.hint("--root takes a directory in a bpffs: /sys/fs/bpf/NAME")
     } else if own_mount_namespace() {
         error.hint(
-            "below ip netns exec the host's is hidden: stay outside, and choose the namespace with --netns NAME; in a \
-             container mount one: mount -t bpf bpf /sys/fs/bpf",
+            "mount one: mount -t bpf bpf /sys/fs/bpf; but below ip netns exec, which hides the host's, stay outside and \
+             choose the namespace with --netns NAME",
         )
     } else {
         error.hint("mount it: mount -t bpf bpf /sys/fs/bpf")
