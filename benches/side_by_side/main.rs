@@ -61,16 +61,16 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     plots: Option<std::path::PathBuf>,
     /// Turns that each contender gets in a rig [default: 15, or 6]
-    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::<1>, allow_negative_numbers = true)]
     rounds: Option<usize>,
     /// How often everything is built anew, so that no layout of memory decides [default: 3, or 1]
-    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number::<1>, allow_negative_numbers = true)]
     rigs: Option<usize>,
-    /// Frames in a run [default: 100000, or 25000]
-    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true)]
+    /// Frames in a run [default: 100000, or 20000]
+    #[arg(long, value_name = "N", value_parser = number::<FEWEST>, allow_negative_numbers = true)]
     frames: Option<usize>,
     /// Different flows in the traffic of the filters
-    #[arg(long, value_name = "N", value_parser = some, allow_negative_numbers = true, default_value_t = 30_000)]
+    #[arg(long, value_name = "N", value_parser = number::<1>, allow_negative_numbers = true, default_value_t = 30_000)]
     flows: usize,
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -91,12 +91,14 @@ enum Suite {
     Mirror,
 }
 
-/// Above it a run would take days, and its frames no memory has.
-const MANY: usize = 10_000_000;
+/// Above it a run would take days.
+const MOST: usize = 10_000_000;
+/// Frames of a run: of fewer the clock is measured, and the warm-up of a batch.
+const FEWEST: usize = 1_000;
 
-fn some(text: &str) -> std::result::Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=MANY).contains(number));
-    number.ok_or_else(|| format!("not a whole number from 1 to {MANY}"))
+fn number<const LEAST: usize>(text: &str) -> std::result::Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("not a whole number from {LEAST} to {MOST}"))
 }
 
 fn main() -> ExitCode {
@@ -191,7 +193,7 @@ struct Findings {
 fn perform(args: &Args) -> Result<Findings> {
     let tools = Tools::open(&args.binary)?.with_bpffs(private_bpffs()?);
     let plan = Plan {
-        frames: args.frames.unwrap_or(if args.quick { 25_000 } else { 100_000 }),
+        frames: args.frames.unwrap_or(if args.quick { 20_000 } else { 100_000 }),
         rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 15 }),
         cpu: args.cpu,
     };
