@@ -443,8 +443,10 @@ fn without_bpffs_it_says_how_to_mount_one_and_where_else_to_run() {
         solo.ebmirror(args).fails(3, "bpffs", "--netns");
     }
     assert_same(&before, &solo.snapshot(), "something changed");
-    plain(&["--root", env!("CARGO_MANIFEST_DIR"), "pin"]).fails(3, env!("CARGO_MANIFEST_DIR"), "mount -t bpf");
-    plain(&["--root", "not/there", "pin"]).fails(3, "not/there", "mount -t bpf");
+    for root in [env!("CARGO_MANIFEST_DIR"), "not/there"] {
+        solo.ebmirror(&["--root", root, "pin"]).fails(3, root, "mount -t bpf");
+        Solo::new().ebmirror(&["--root", root, "pin"]).fails(3, root, "--root takes a directory in a bpffs");
+    }
 }
 
 #[test]
