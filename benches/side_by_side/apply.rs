@@ -8,14 +8,10 @@ use ebmirror::model::{Error, Result};
 use serde_json::{Value, json};
 
 use super::bars::{Bar, Reading};
-use super::lane::{Lane, TAP, Tools, add_vxlan_sender, tool};
+use super::lane::{DATAPATH_PREFIX, Lane, TAP, Tools, UNDERLAY_MTU, add_vxlan_sender, tool};
 use super::rules::Set;
 use super::statistics::estimate;
 use super::table::{Table, cell};
-
-const UNDERLAY_MTU: u32 = 1500;
-/// What all maps of the datapath are called.
-const MAP_PREFIX: &str = "ebm_";
 
 /// What was found, a row for each set.
 #[derive(Default)]
@@ -44,7 +40,7 @@ impl Apply {
         lane.mirror(tools, 1, &[])?;
         let ours = || -> Result<BTreeMap<u32, (String, u64)>> {
             let mut all = maps()?;
-            all.retain(|id, (name, _)| !others.contains_key(id) && name.starts_with(MAP_PREFIX));
+            all.retain(|id, (name, _)| !others.contains_key(id) && name.starts_with(DATAPATH_PREFIX));
             Ok(all)
         };
         let empty = mebibytes(ours()?.values().map(|(_, bytes)| bytes));

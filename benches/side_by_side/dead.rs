@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use super::bars::{Bar, Reading};
 use super::flow::{Mix, strangers};
-use super::lane::{COLLECTOR, Lane, TAP, Tools, UNDERLAY, tool};
+use super::lane::{COLLECTOR, Lane, TAP, Tools, UNDERLAY, UNDERLAY_MTU, tool};
 use super::measure::{Contender, Plan, Proof, Series, take_turns};
 use super::scenario::FLOWS;
 use super::table::{Table, cell, cell_or};
 use super::traffic::{Live, Packet, Traffic, Udp};
 
-const UNDERLAY_MTU: u32 = 1500;
 /// On the underlay's network, and nobody's.
 const NOBODY: &str = "10.2.0.99";
 /// Reasons that say what is the matter.

@@ -12,7 +12,7 @@ use super::Findings;
 use super::apply::Apply;
 use super::bars::{Bar, Reading};
 use super::flow::Mix;
-use super::lane::{Lane, TAP, Tools};
+use super::lane::{Lane, TAP, Tools, UNDERLAY_MTU};
 use super::measure::{Contender, Plan, Proof, Series, take_turns};
 use super::plot::{Named, Plot, Style, draw};
 use super::program::{Attached, attach_empty};
@@ -29,7 +29,6 @@ const FEW_FLOWS: usize = 100;
 const BAR_MANY: usize = 10_000;
 const BAR_FEW: usize = 10;
 const FRAME_BYTES: usize = 60;
-const UNDERLAY_MTU: u32 = 1500;
 /// In the order of a group's contenders, of which there are these three for each size of a set.
 const NOTHING: usize = 0;
 const EMPTY: usize = 1;

@@ -25,9 +25,13 @@ pub const CLIENT: &str = "10.1.0.1";
 pub const HOST: &str = "10.1.0.2";
 const UNDERLAY_IP: &str = "10.2.0.1";
 pub const COLLECTOR: &str = "10.2.0.2";
+/// What most people have: there is no room for a tunnel's headers beside a full frame.
+pub const UNDERLAY_MTU: u32 = 1500;
 /// Of the first peer.
 pub const VNI: u32 = 42;
 pub const VXLAN_PORT: u16 = 4789;
+/// With it begin the names of all programs and maps of the datapath.
+pub const DATAPATH_PREFIX: &str = "ebm_";
 /// The collector's own VXLAN receiver.
 const RECEIVER: &str = "vx0";
 

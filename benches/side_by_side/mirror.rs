@@ -9,7 +9,7 @@ use super::Findings;
 use super::bars::{Bar, Reading};
 use super::dead::Dead;
 use super::flow::{Mix, strangers};
-use super::lane::{Lane, Tools};
+use super::lane::{Lane, Tools, UNDERLAY_MTU};
 use super::latency::{self, RoundTrips};
 use super::measure::{Contender, Plan, Proof, Series, take_turns};
 use super::plot::{Named, Plot, Style, draw};
@@ -19,7 +19,6 @@ use super::table::{Table, cell};
 use super::tcp::{self, Streams};
 use super::traffic::{Live, Packet, Pair, Traffic, Udp};
 
-const UNDERLAY_MTU: u32 = 1500;
 /// A quick run leaves the last one out.
 const SCENARIOS: [Scenario; 6] =
     [Scenario::Nothing, Scenario::Clone, Scenario::Ebmirror, Scenario::Mirred, Scenario::Userspace, Scenario::Batching];

@@ -8,7 +8,7 @@ use ebmirror::model::{Code, Error, Result};
 use serde_json::{Value, json};
 
 use super::bars::{Bar, Reading};
-use super::lane::{HOST, Lane, TAP, tool};
+use super::lane::{HOST, Lane, TAP, UNDERLAY_MTU, tool};
 use super::scenario::Scenario::{self, Ebmirror, Mirred, Nothing, Wire};
 use super::schedule::order;
 use super::statistics::{Estimate, estimate};
@@ -43,7 +43,7 @@ pub struct Underlay {
 const OFFLOADS: Underlay = Underlay {
     name: "offloads on",
     plain_nic: false,
-    mtu: 1500,
+    mtu: UNDERLAY_MTU,
     decoded: false,
     scenarios: &[Nothing, Scenario::Clone, Ebmirror, Mirred],
 };
@@ -124,7 +124,7 @@ impl Streams {
 
     pub fn readings(&self) -> Vec<Reading> {
         let bars: &[(Bar, Scenario, Scenario)] = match &self.underlay {
-            Underlay { plain_nic: false, mtu: 1500, decoded: false, .. } => {
+            Underlay { plain_nic: false, mtu: UNDERLAY_MTU, decoded: false, .. } => {
                 &[(Bar::StreamNothing, Ebmirror, Nothing), (Bar::StreamMirred, Ebmirror, Mirred)]
             }
             Underlay { plain_nic: true, .. } => {

@@ -7,11 +7,9 @@ use ebmirror::model::Result;
 use libbpf_rs::query::ProgInfoIter;
 use serde_json::{Value, json};
 
-use super::lane::{Lane, TAP, Tools};
+use super::lane::{DATAPATH_PREFIX, Lane, TAP, Tools, UNDERLAY_MTU};
 use super::table::Table;
 
-/// All programs of the datapath have it in front of their names.
-const PREFIX: &str = "ebm_";
 /// The kernel's (`BPF_COMPLEXITY_LIMIT_INSNS`, since Linux 5.2).
 const LIMIT: u32 = 1_000_000;
 
@@ -24,13 +22,13 @@ pub struct Verified {
 impl Verified {
     /// Attaches in a lane of its own, and looks at what is loaded then and was not before.
     pub fn look(tools: &Tools) -> Result<Self> {
-        let lane = Lane::new(1500)?;
+        let lane = Lane::new(UNDERLAY_MTU)?;
         let before: HashSet<u32> = ProgInfoIter::default().map(|program| program.id).collect();
         let (_, attach) = tools.ebmirror(&lane.host, &["attach", TAP], "")?;
         let programs = ProgInfoIter::default()
             .filter(|program| !before.contains(&program.id))
             .map(|program| (program.name.to_string_lossy().into_owned(), program.verified_insns))
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with(DATAPATH_PREFIX))
             .collect();
         lane.close(tools)?;
         Ok(Self { programs, attach })
