@@ -10,7 +10,7 @@ const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// Above it the processors have other work.
 const QUIET_LOAD: f64 = 0.5;
 
-/// The machine, its kernel, and the source that was built.
+/// The machine, its kernel, and the source of the harness and, without `--binary`, of what it measures.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     pub processor: String,
@@ -21,7 +21,7 @@ pub struct Machine {
     pub bpf_jit: String,
     pub load: f64,
     pub commit: String,
-    /// The version that compiled the datapath, but for that of `--binary`.
+    /// The version that compiled that source's datapath.
     pub clang: &'static str,
 }
 

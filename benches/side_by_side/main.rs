@@ -75,9 +75,9 @@ struct Args {
     /// The processor on which the traffic runs
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpu: usize,
-    /// Another build of ebmirror
-    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_ebmirror"), hide_default_value = true)]
-    binary: String,
+    /// Another build of ebmirror than that of this source
+    #[arg(long, value_name = "FILE")]
+    binary: Option<String>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -134,10 +134,12 @@ fn measure(args: &Args) -> Result<()> {
         let thread = thread.map_err(|error| Error::io("start a thread", &error))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    let measured = args.binary.as_ref().map_or_else(
+        || format!("Commit {}, clang {}", machine.commit, machine.clang),
+        |file| format!("{file}, measured by commit {}", machine.commit),
+    );
     println!(
-        "Commit {}, clang {}, Linux {}, {} × {}{}, bpf_stats off.\n",
-        machine.commit,
-        machine.clang,
+        "{measured}, Linux {}, {} × {}{}, bpf_stats off.\n",
         machine.kernel,
         machine.processors,
         machine.processor,
@@ -152,7 +154,7 @@ fn measure(args: &Args) -> Result<()> {
     }
     if let Some(path) = &args.json {
         let document = json!({
-            "schema": "ebmirror.bench.v1", "machine": machine, "doubts": doubts, "quick": args.quick, "bpf_stats": false,
+            "schema": "ebmirror.bench.v1", "machine": machine, "binary": args.binary, "doubts": doubts, "quick": args.quick, "bpf_stats": false,
             "seconds": start.elapsed().as_secs_f64(), "suites": findings.document,
             "bars": bars::document(&findings.bars),
         });
@@ -164,17 +166,22 @@ fn measure(args: &Args) -> Result<()> {
 
 /// What is to be written must have a place before anything is measured.
 fn check_outputs(args: &Args) -> Result<()> {
-    let refuse = |what: String| Error::usage(what).hint("it takes a place that can be written to");
+    let refuse = |option: &str, path: &Path, error: &std::io::Error| {
+        Error::usage(format!("{option} {}: {error}", path.display())).hint("it takes a place that can be written to")
+    };
     if let Some(directory) = &args.plots {
         std::fs::create_dir_all(directory)
-            .map_err(|error| refuse(format!("--plots {}: {error}", directory.display())))?;
+            .and_then(|()| try_file(&directory.join(".plot")))
+            .map_err(|error| refuse("--plots", directory, &error))?;
     }
-    let Some(file) = &args.json else { return Ok(()) };
-    // What is there already stays until there is something new.
-    let is_new = !file.exists();
-    let opened = std::fs::File::options().append(true).create(true).open(file);
-    opened.map_err(|error| refuse(format!("--json {}: {error}", file.display())))?;
-    if is_new { std::fs::remove_file(file).map_err(|error| Error::io(file.display(), &error)) } else { Ok(()) }
+    args.json.as_deref().map_or(Ok(()), |file| try_file(file).map_err(|error| refuse("--json", file, &error)))
+}
+
+/// Opens a file for writing. What is there already stays; what is not there is not there afterwards.
+fn try_file(file: &Path) -> std::io::Result<()> {
+    let is_new = file.symlink_metadata().is_err();
+    std::fs::File::options().append(true).create(true).open(file)?;
+    if is_new { std::fs::remove_file(file) } else { Ok(()) }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -191,7 +198,8 @@ struct Findings {
 }
 
 fn perform(args: &Args) -> Result<Findings> {
-    let tools = Tools::open(&args.binary)?.with_bpffs(private_bpffs()?);
+    let binary = args.binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_ebmirror"));
+    let tools = Tools::open(binary)?.with_bpffs(private_bpffs()?);
     let plan = Plan {
         frames: args.frames.unwrap_or(if args.quick { 20_000 } else { 100_000 }),
         rounds: args.rounds.unwrap_or(if args.quick { 6 } else { 15 }),
